@@ -1,0 +1,67 @@
+# make demo: a live call, end to end. make test: everything that can be tested here. Both set up what they need in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO_LANG ?= en
+DISTS := gen services edge sdk
+EDITABLE := -e ./gen -e './services[local]' -e ./edge -e ./sdk
+
+.PHONY: help demo up test check bench generate checkgenerate lint format clean
+
+help: ## Lists the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+
+$(VENV)/.base: constraints.txt $(DISTS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "malha: Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "malha: python3 -m venv failed: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -c 'import os, sys, sysconfig; sys.exit(sys.version_info[:2] == (3, 12) and not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+	  || { echo "malha: pocketsphinx has no wheel for Python 3.12 and its headers are missing: apt-get install python3-dev gcc, or use Python 3.11 or 3.13"; exit 1; }
+	$(PIP) $(EDITABLE)
+	@touch $@
+
+$(VENV)/.whisper: $(VENV)/.base
+	$(PIP) -e './services[faster-whisper]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.whisper .ci/requirements-dev.txt
+	$(PIP) -r .ci/requirements-dev.txt -e './services[local,faster-whisper,bench]'
+	@touch $@
+
+demo: $(VENV)/.base ## A live call, spoken, transcribed and shown. DEMO_LANG=pt or es pulls a Whisper model first.
+	@if [ "$(DEMO_LANG)" != en ]; then $(MAKE) --no-print-directory $(VENV)/.whisper; fi
+	@$(BIN)/malha demo --lang $(DEMO_LANG)
+
+up: $(VENV)/.base ## Serves gRPC on 50051 and the edge on 8000 until Ctrl-C.
+	@$(BIN)/malha up
+
+test: $(VENV)/.dev ## All tests.
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev lint ## Lint, types and the quick tests: under three minutes.
+	$(BIN)/python -m pytest -m "not slow" -q -x
+
+bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
+	$(BIN)/malha bench live --sessions 200 --seconds 20 --engine null
+
+generate: $(VENV)/.dev ## Code from the contracts, .env.example from the settings.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh .ci/generate.sh .
+
+checkgenerate: $(VENV)/.dev ## Fails if what is committed differs from what would be generated.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh .ci/checkgenerate.sh
+
+lint: $(VENV)/.dev ## buf, ruff and mypy.
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/malha
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Formats contracts and code.
+	$(BIN)/buf format -w --path proto/malha
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+clean: ## Removes virtual environments and caches.
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis

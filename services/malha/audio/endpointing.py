@@ -1,0 +1,221 @@
+"""Endpointing of one channel: from voice activity to utterances.
+
+An utterance starts once 4 of 6 frames are voiced and ends after `hangover` of silence. One that grows past `batch_window` is cut at the
+next pause of 150 ms; one that reaches `max_batch_window` is cut where the last second is quietest, and goes on after the cut.
+All positions are sample indices of the channel since its run began (a run ends at a gap).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from malha.audio.vad import FRAME_SECONDS, Samples, VoiceActivity
+
+START_WINDOW_FRAMES, START_VOICED_FRAMES = 6, 4
+LEAD_SECONDS, TAIL_SECONDS = 0.2, 0.1
+"""Audio kept around an utterance: soft consonants lie outside what a detector calls voice."""
+PAUSE_SECONDS = 0.15
+QUIET_SEARCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """When utterances end, in seconds."""
+
+    hangover_seconds: float = 0.3
+    batch_window_seconds: float = 5.0
+    max_batch_window_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An utterance began. ``speech_start`` is its first voiced sample, ``start`` the first sample of its audio."""
+
+    start: int
+    speech_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """More audio of the utterance: 16-bit PCM, right after what came before it."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The utterance is over. ``speech_end`` is the acoustic end: the end of its last voiced frame, or the place of the cut.
+
+    ``continues`` tells that speech goes on: the next `Started` begins where this one ends.
+    """
+
+    speech_end: int
+    continues: bool
+
+
+EndpointEvent = Started | Speech | Ended
+
+
+class Endpointer:
+    """Cuts one channel into utterances."""
+
+    def __init__(self, voice: VoiceActivity, config: EndpointConfig, sample_rate: int) -> None:
+        self._voice = voice
+        self._frame = voice.frame_samples
+        self._hangover = _frames(config.hangover_seconds)
+        self._batch = _frames(config.batch_window_seconds)
+        self._max = max(_frames(config.max_batch_window_seconds), self._batch)
+        self._pause = _frames(PAUSE_SECONDS)
+        self._lead = int(LEAD_SECONDS * sample_rate)
+        self._tail = int(TAIL_SECONDS * sample_rate)
+        self._search = _frames(QUIET_SEARCH_SECONDS)
+        self._audio = _Audio()
+        self._begin_run()
+
+    def _begin_run(self) -> None:
+        self._frames = 0
+        self._history = 0
+        self._speaking = False
+        self._start_frame = 0
+        self._last_voiced = 0
+        self._told = 0
+        self._floor = 0
+        self._energies: deque[float] = deque(maxlen=self._search)
+
+    @property
+    def received(self) -> int:
+        """Samples received in this run."""
+        return self._audio.end
+
+    @property
+    def keep_from(self) -> int:
+        """The first sample this endpointer may still need."""
+        return min(self._told, self._audio.end) if self._speaking else max(self._floor, self._audio.end - self._lead - START_WINDOW_FRAMES * self._frame)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance is open."""
+        return self._speaking
+
+    def feed(self, samples: Samples) -> Iterator[EndpointEvent]:
+        """Add audio; yields what it decides."""
+        self._audio.append(samples)
+        for voiced, energy in self._voice.feed(samples):
+            self._frames += 1
+            self._energies.append(energy)
+            self._history = (self._history << 1 | voiced) & ((1 << START_WINDOW_FRAMES) - 1)
+            if self._speaking:
+                if voiced:
+                    self._last_voiced = self._frames
+                yield from self._end_if_due()
+            elif voiced and self._history.bit_count() >= START_VOICED_FRAMES:
+                yield self._start()
+        if self._speaking:
+            yield from self._tell(self._sayable())
+        else:
+            self._audio.drop_before(self.keep_from)
+
+    def flush(self) -> Iterator[EndpointEvent]:
+        """End the open utterance now, at what was received."""
+        if self._speaking:
+            speech_end = min(max(self._last_voiced * self._frame, self._told), self._audio.end) if self._silent else self._audio.end
+            yield from self._end(self._audio.end, speech_end)
+
+    def skip(self, samples: int) -> None:
+        """Let ``samples`` of unheard audio pass (mute, hold). The open utterance must have been flushed."""
+        self._voice.reset()
+        self._audio.skip(samples)
+        self._frames = self._audio.end // self._frame
+        self._history = 0
+        self._floor = self._audio.end
+
+    def restart(self) -> None:
+        """Begin a new run at sample 0: audio is missing before it. The open utterance must have been flushed."""
+        self._voice.reset()
+        self._audio = _Audio()
+        self._begin_run()
+
+    @property
+    def _silent(self) -> bool:
+        return self._frames - self._last_voiced >= self._pause
+
+    def _start(self) -> Started:
+        first = self._history.bit_length()
+        self._start_frame = self._frames - first
+        self._last_voiced = self._frames
+        self._speaking = True
+        speech_start = max(self._start_frame * self._frame, self._floor)
+        self._told = max(speech_start - self._lead, self._floor, self._audio.start)
+        return Started(self._told, speech_start)
+
+    def _end_if_due(self) -> Iterator[EndpointEvent]:
+        silence, length = self._frames - self._last_voiced, self._frames - self._start_frame
+        if silence >= self._hangover or (length >= self._batch and silence >= self._pause):
+            speech_end = self._last_voiced * self._frame
+            yield from self._end(min(speech_end + self._tail, self._audio.end), speech_end)
+        elif length >= self._max:
+            yield from self._cut()
+
+    def _end(self, end: int, speech_end: int) -> Iterator[EndpointEvent]:
+        yield from self._tell(end)
+        self._speaking = False
+        self._history = 0
+        self._floor = end
+        yield Ended(speech_end, continues=False)
+
+    def _cut(self) -> Iterator[EndpointEvent]:
+        energies = np.fromiter(self._energies, np.float64)
+        quietest = self._frames - energies.size + int(energies.argmin())
+        cut = max(quietest * self._frame + self._frame // 2, self._told)
+        yield from self._tell(cut)
+        yield Ended(cut, continues=True)
+        self._floor, self._start_frame = cut, cut // self._frame
+        yield Started(cut, cut)
+
+    def _sayable(self) -> int:
+        """How far audio may be told: short of where a cut could still fall, once one is near."""
+        near = self._start_frame + self._max - self._search
+        if self._frames < near:
+            return self._audio.end
+        return max(self._told, min(self._audio.end, near * self._frame))
+
+    def _tell(self, end: int) -> Iterator[Speech]:
+        if end > self._told:
+            pcm = self._audio.read(self._told, end)
+            self._told = end
+            self._audio.drop_before(end)
+            yield Speech(pcm)
+
+
+def _frames(seconds: float) -> int:
+    return max(1, round(seconds / FRAME_SECONDS))
+
+
+class _Audio:
+    """The audio that may still be needed: pieces as they came, without copies, addressed by sample index."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.end = 0
+        self._pieces: deque[tuple[int, Samples]] = deque()
+
+    def append(self, samples: Samples) -> None:
+        if samples.size:
+            self._pieces.append((self.end, samples))
+            self.end += samples.size
+
+    def skip(self, samples: int) -> None:
+        self._pieces.clear()
+        self.end += samples
+        self.start = self.end
+
+    def read(self, start: int, end: int) -> bytes:
+        return b"".join(piece[max(start - at, 0) : end - at].tobytes() for at, piece in self._pieces if at < end and at + piece.size > start)
+
+    def drop_before(self, start: int) -> None:
+        pieces = self._pieces
+        while pieces and pieces[0][0] + pieces[0][1].size <= start:
+            pieces.popleft()
+        self.start = pieces[0][0] if pieces else self.end

@@ -1,0 +1,44 @@
+"""Streaming sample rate conversion with soxr.
+
+Measured, CPU per second of audio in pieces of 100 ms (one core of a shared 2-core machine):
+
+======================  =====  =====  =====  ======
+from -> to              QQ     LQ     HQ     VHQ
+======================  =====  =====  =====  ======
+8 kHz -> 16 kHz         0.35   0.27   0.28   0.31 ms
+24 kHz -> 16 kHz        0.35   0.49   0.56   0.64 ms
+44.1 kHz -> 16 kHz      0.34   0.66   0.73   0.88 ms
+48 kHz -> 16 kHz        0.35   0.54   0.64   0.68 ms
+======================  =====  =====  =====  ======
+
+QQ does not filter (what is above 8 kHz folds into the speech), and nothing between it and HQ saves more than a sixth: HQ it is.
+A stream takes 23 kB and 0.15 ms to make, and holds back up to 100 ms of audio until ``finish``.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+Mono = npt.NDArray[np.int16]
+"""Shape (frames,)."""
+
+
+class Resampler:
+    """Converts one mono stream from one rate to another, both in hertz. Where they are equal the samples pass unchanged."""
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype=np.int16, quality="HQ") if from_rate != to_rate else None
+
+    def feed(self, samples: Mono) -> Mono:
+        """The samples that can be told so far; often fewer than the ratio says, as the filter looks ahead."""
+        return samples if self._stream is None else self._process(samples, last=False)
+
+    def finish(self) -> Mono:
+        """The rest; nothing may be fed after it."""
+        return self._process(np.empty(0, dtype=np.int16), last=True)
+
+    def _process(self, samples: Mono, *, last: bool) -> Mono:
+        if self._stream is None:
+            return samples
+        resampled: Mono = self._stream.resample_chunk(samples, last=last)
+        return resampled

@@ -1,0 +1,128 @@
+"""A gRPC server with Malha's services: start, serve, drain in two stages, stop."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+
+from malha.runtime import logs
+from malha.runtime.auth import Authenticator
+from malha.runtime.errors import FailedPrecondition
+from malha.runtime.logs import Event
+from malha.runtime.reflection import add_reflection
+from malha.runtime.rpc import Handlers, Service
+from malha.runtime.settings import RuntimeSettings, is_loopback
+from malha.runtime.stream import StreamLimits, Streams
+
+log = logs.get("runtime.server")
+
+MESSAGE_BYTES = 4 * 1024 * 1024
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # two servers would bind one port silently
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class Server:
+    """Serves ``services``; contracts named in ``absent`` answer UNIMPLEMENTED."""
+
+    def __init__(
+        self, services: Sequence[Service], absent: Sequence[str], settings: RuntimeSettings, authenticator: Authenticator, limits: StreamLimits | None = None
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._streams = Streams(settings.max_streams, limits)
+        self._handlers = Handlers(authenticator, self._streams)
+        self._health = HealthServicer()
+        self._starting: list[asyncio.Task[None]] = []
+        self.port = 0
+        for service in services:
+            self._server.add_generic_rpc_handlers((self._handlers.service(service),))
+        for name in absent:
+            self._server.add_generic_rpc_handlers((self._handlers.unimplemented(name),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if is_loopback(settings.host):
+            add_reflection(self._server, (*(service.name for service in services), *absent, "grpc.health.v1.Health"))
+
+    async def start(self) -> int:
+        """Listen, then load the services side by side; each is SERVING once loaded. Returns the bound port.
+
+        Raises FailedPrecondition for an address that is taken or not allowed.
+        """
+        self.port = self._bind()
+        for service in self._services:
+            await self._health.set(service.name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.start()
+        log.info(Event.SERVER_LISTENING, port=self.port)
+        self._starting = [asyncio.create_task(self._load(service), name=f"load-{service.name}") for service in self._services]
+        return self.port
+
+    async def wait_serving(self) -> None:
+        """Wait until every service is loaded. Raises the first error of one that could not be."""
+        await asyncio.gather(*self._starting)
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def _load(self, service: Service) -> None:
+        try:
+            await service.start()
+        except Exception as error:
+            log.error(Event.SERVICE_FAILED, cause=error, service=service.name)
+            raise
+        await self._health.set(service.name, health_pb2.HealthCheckResponse.SERVING)
+        log.info(Event.SERVICE_SERVING, service=service.name, engine=service.engine)
+
+    async def stop(self) -> None:
+        """Stage one: refuse new streams, tell the open ones to go away and wait for them. Stage two: end what is left and close."""
+        log.info(Event.DRAIN_STARTED, streams=len(self._streams))
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._settings.drain_notice_seconds)
+        self._handlers.draining = True
+        self._streams.go_away(self._settings.drain_seconds)
+        drained = await self._streams.wait_closed(self._settings.drain_seconds)
+        await self._server.stop(grace=0.25 if drained else 1.0)
+        await self._streams.cancel()
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        for service in self._services:
+            await service.close()
+        log.info(Event.DRAIN_ENDED, drained=drained)
+
+    def _bind(self) -> int:
+        settings = self._settings
+        address = f"{settings.host}:{settings.grpc_port}"
+        secured = settings.tls_certificate is not None and settings.tls_key is not None
+        if not (secured or settings.insecure or is_loopback(settings.host)):
+            raise FailedPrecondition(
+                f"{settings.host} can be reached from other machines: set MALHA_TLS_CERTIFICATE and MALHA_TLS_KEY, or pass --insecure", reason="INSECURE_ADDRESS"
+            )
+        try:
+            if secured:
+                return self._server.add_secure_port(address, _server_credentials(settings))
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise FailedPrecondition(
+                f"port {settings.grpc_port} on {settings.host} is taken: stop what uses it, or set MALHA_GRPC_PORT", reason="PORT_TAKEN"
+            ) from None
+
+
+def _server_credentials(settings: RuntimeSettings) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials([(_read(settings.tls_key), _read(settings.tls_certificate))])
+
+
+def _read(path: Path | None) -> bytes:
+    try:
+        return path.read_bytes() if path else b""
+    except OSError as error:
+        raise FailedPrecondition(f"cannot read {path}: {error.strerror}", reason="TLS_FILE") from error

@@ -1,0 +1,256 @@
+"""Keeps child processes alive: what ``malha up`` runs.
+
+Children start in order, each when the one before it is ready, and learn what those told (ports they bound). One that dies is started again
+at once; one that keeps dying, after growing pauses. At the end they get their signal in reverse order. Each child has a session of its own,
+so that Ctrl-C in the terminal reaches the supervisor alone, and a process group that is cleared when the child is gone.
+
+For the children: `notify_ready` and `exit_with_parent`. Both do nothing in a process that no supervisor started.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+READY_FD: Final = "MALHA_READY_FD"
+PARENT_FD: Final = "MALHA_PARENT_FD"
+
+CONFIGURATION_ERRORS: Final = frozenset({2, os.EX_CONFIG})
+"""Exit codes that starting again does not change: wrong usage, wrong configuration."""
+RESTART_SECONDS: Final = (0.0, 0.05, 0.05, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""The pause before a restart, by how many came before it."""
+STABLE_SECONDS: Final = 10.0
+"""A child that was ready for so long begins again with an immediate restart."""
+_READY_BYTES: Final = 65_536
+
+Infos = Mapping[str, Mapping[str, str]]
+
+
+class Change(StrEnum):
+    """What happened to a child."""
+
+    STARTED = "started"
+    READY = "ready"
+    EXITED = "exited"
+    """By itself."""
+    STOPPED = "stopped"
+    """Because it was told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEvent:
+    """Something that happened to a child, told when it does."""
+
+    change: Change
+    name: str
+    pid: int
+    returncode: int | None = None
+    """Of EXITED and STOPPED; negative: the signal that ended it."""
+    failures: int = 0
+    """Of EXITED: how often in a row it ended by itself."""
+    info: Mapping[str, str] = field(default_factory=dict)
+    """Of READY: what it told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """How to run a child."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Callable[[Infos], Mapping[str, str]] = lambda _: {}
+    """Added to the supervisor's own. Gets what each child told when it was last ready, this one included: a child that is started again can
+    be given the port it had."""
+    stop_seconds: float = 10.0
+    """From the stop signal to SIGKILL."""
+    ready_seconds: float = 60.0
+    """A child that is not ready by then is killed and started again."""
+    ready: Callable[[], Coroutine[Any, Any, Mapping[str, str]]] | None = None
+    """Returns once a child is ready that does not call `notify_ready`."""
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+class Supervisor:
+    """Runs children until told to stop. ``on_event`` is called on the event loop."""
+
+    def __init__(self, specs: Sequence[ChildSpec], on_event: Callable[[ChildEvent], None]) -> None:
+        self._specs = specs
+        self._on_event = on_event
+        self._infos: dict[str, Mapping[str, str]] = {}
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Start the children, keep them alive until ``stop``, stop them, and return 0.
+
+        A child that ends because its configuration is wrong stops all; then its exit code is returned. Raises OSError if a command cannot
+        be run.
+        """
+        children: list[_Child] = []
+        stopping = asyncio.create_task(stop.wait())
+        parent, kept = os.pipe()  # `kept` closes with this process, however that ends
+        try:
+            for spec in self._specs:
+                children.append(_Child(spec, self._infos, self._on_event, parent))
+                if await _first((children[-1].ready, stopping, *(child.task for child in children))) is not children[-1].ready:
+                    break
+            else:
+                await _first((stopping, *(child.task for child in children)))
+        finally:
+            stopping.cancel()
+            for child in reversed(children):
+                await child.stop()
+            os.close(parent)
+            os.close(kept)
+        return next((code for child in children if (code := child.task.result())), 0)
+
+
+class _Child:
+    """One child through all its lives. Its task ends when it was stopped, with 0, or cannot be started again, with its exit code."""
+
+    def __init__(self, spec: ChildSpec, infos: dict[str, Mapping[str, str]], on_event: Callable[[ChildEvent], None], parent: int) -> None:
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when it was ready for the first time."""
+        self._spec = spec
+        self._infos = infos
+        self._on_event = on_event
+        self._parent = parent
+        self._failures = 0
+        self._stop = asyncio.Event()
+        self._stopping = asyncio.create_task(self._stop.wait())
+        self.task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """Send the stop signal, wait as long as the child may take, kill what is left."""
+        self._stop.set()
+        await asyncio.wait([self.task])
+
+    async def _keep(self) -> int:
+        while True:
+            code = await self._live()
+            if code in CONFIGURATION_ERRORS:
+                return code
+            if self._stopping.done():
+                return 0
+            pause = RESTART_SECONDS[min(self._failures, len(RESTART_SECONDS)) - 1]
+            await asyncio.wait([self._stopping], timeout=pause)
+
+    async def _live(self) -> int:
+        """Start the child, and wait until it ends or has to be ended. Returns its exit code."""
+        if self._stopping.done():
+            return 0
+        source, sink = os.pipe()
+        try:
+            try:
+                process = await self._spawn(sink)
+            finally:
+                os.close(sink)
+            self._tell(Change.STARTED, process)
+            ended = asyncio.create_task(process.wait())
+            ready_at = time.monotonic() if await self._becomes_ready(process, source, ended) else None
+            if ready_at is not None:
+                await _first((ended, self._stopping))
+        finally:
+            os.close(source)
+        stopped = self._stopping.done() and not ended.done()
+        code = await self._end(process, ended)
+        if stopped:
+            self._tell(Change.STOPPED, process, returncode=code)
+            return 0
+        stable = ready_at is not None and time.monotonic() - ready_at > STABLE_SECONDS
+        self._failures = 1 if stable else self._failures + 1
+        self._tell(Change.EXITED, process, returncode=code, failures=self._failures)
+        return code
+
+    async def _spawn(self, sink: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._spec.command,
+            stdin=asyncio.subprocess.DEVNULL,
+            pass_fds=(sink, self._parent),
+            env={**os.environ, **self._spec.environment(self._infos), READY_FD: str(sink), PARENT_FD: str(self._parent)},
+            start_new_session=True,
+        )
+
+    async def _becomes_ready(self, process: asyncio.subprocess.Process, source: int, ended: asyncio.Task[int]) -> bool:
+        """Whether the child is ready, before its time is over, it ended, or has to be stopped."""
+        telling = asyncio.create_task(self._spec.ready() if self._spec.ready is not None else _read_info(source))
+        try:
+            first = await _first((telling, ended, self._stopping), timeout=self._spec.ready_seconds)
+            if first is not telling:
+                return False
+            self._infos[self._spec.name] = info = telling.result()
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+        self._tell(Change.READY, process, info=info)
+        if not self.ready.done():
+            self.ready.set_result(None)
+        return True
+
+    async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
+        """End the child, if it has not, and everything it left in its process group, so that its ports and files are free."""
+        if not ended.done():
+            process.send_signal(self._spec.stop_signal)
+            await asyncio.wait([ended], timeout=self._spec.stop_seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return await ended
+
+    def _tell(self, change: Change, process: asyncio.subprocess.Process, **fields: Any) -> None:
+        self._on_event(ChildEvent(change, self._spec.name, process.pid, **fields))
+
+
+def notify_ready(info: Mapping[str, str]) -> None:
+    """Tell the supervisor that this process is ready, and what others need to know of it, such as a bound port. Call it once."""
+    descriptor = os.environ.pop(READY_FD, None)
+    if descriptor is not None:
+        with open(int(descriptor), "w", encoding="utf-8") as sink:
+            sink.write(json.dumps(dict(info)) + "\n")
+
+
+def exit_with_parent(grace_seconds: float = 30.0) -> None:
+    """From now on, when the supervisor dies, even by SIGKILL, this process gets SIGTERM; and ends by force if that takes too long."""
+    descriptor = os.environ.pop(PARENT_FD, None)
+    if descriptor is not None:
+        os.set_inheritable(int(descriptor), False)
+        threading.Thread(target=_follow_parent, args=(int(descriptor), grace_seconds), name="exit-with-parent", daemon=True).start()
+
+
+def _follow_parent(descriptor: int, grace_seconds: float) -> None:
+    os.read(descriptor, 1)  # nobody writes: it returns when the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace_seconds)
+    os._exit(os.EX_SOFTWARE)
+
+
+async def _read_info(source: int) -> Mapping[str, str]:
+    """What a child writes with `notify_ready`. Never returns if it closes the pipe without a line."""
+    received = bytearray()
+    complete = asyncio.get_running_loop().create_future()
+
+    def read() -> None:
+        data = os.read(source, _READY_BYTES)
+        received.extend(data)
+        if not data or len(received) > _READY_BYTES:
+            asyncio.get_running_loop().remove_reader(source)
+        elif data.endswith(b"\n") and not complete.done():
+            complete.set_result(None)
+
+    asyncio.get_running_loop().add_reader(source, read)
+    try:
+        await complete
+    finally:
+        asyncio.get_running_loop().remove_reader(source)
+    info: Mapping[str, str] = json.loads(received)
+    return info
+
+
+async def _first(futures: Sequence[asyncio.Future[Any]], timeout: float | None = None) -> asyncio.Future[Any] | None:
+    """Wait for any of the futures, which go on; of several that are done, the first in the sequence. None: the time is over."""
+    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    return next((future for future in futures if future.done()), None)

@@ -1,0 +1,3 @@
+"""The version of this Malha."""
+
+VERSION = "0.1.0"
