@@ -220,7 +220,7 @@ class Call:
             self.add_samples(self._decoder.finish(), self._decoder.sample_rate or 0)
         self.flush()
         for channel in self._channels:
-            await channel.recogniser.settle()
+            await channel.recogniser.finish()
         self.figures.duration_seconds = self._seconds(max((channel.endpointer.received for channel in self._channels), default=0))
         self.acknowledge()
         return self.figures

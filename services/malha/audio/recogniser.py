@@ -14,6 +14,7 @@ import grpc
 
 from malha.api.common.v1 import media_pb2
 from malha.api.transcribe.v1 import transcribe_pb2 as api
+from malha.api.transcribe.v1 import transcribe_pb2_grpc
 from malha.audio.endpointing import Speech
 from malha.runtime import logs
 from malha.runtime.errors import MalhaError, Unavailable
@@ -24,10 +25,10 @@ log = logs.get("audio.recogniser")
 
 BACKOFF_SECONDS = (0.05, 0.05, 0.25)
 RETRY_SECONDS = 0.25
+FINISH_SECONDS = 1.0
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Audio that may wait for finals on one channel: over it, the call's audio is not read."""
 PIECE_BYTES = 512 * 1024
-RESUMABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class ChannelRecogniser:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._call: Any = None
+        self._finishing = False
         self._task: asyncio.Task[None] | None = None
         self.opened = api.Opened()
 
@@ -138,11 +140,16 @@ class ChannelRecogniser:
             self._settled.clear()
             await self._settled.wait()
 
-    async def settle(self) -> None:
-        """Wait until every ended utterance has its final or failed."""
+    async def finish(self) -> None:
+        """Wait until every utterance has its final or failed, then end the stream to Transcribe in good order."""
         while self._waiting:
             self._settled.clear()
             await self._settled.wait()
+        if self._call is not None and self._task is not None:
+            self._finishing = True
+            with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
+                await self._call.write(api.TranscribeRequest(finish=api.Finish()))
+                await asyncio.wait_for(self._task, FINISH_SECONDS)
 
     async def _connect(self) -> api.Opened:
         call = api_stub(self._channel()).Transcribe(metadata=self._metadata)
@@ -177,6 +184,8 @@ class ChannelRecogniser:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, asyncio.InvalidStateError):
                     await sender
+            if self._finishing:
+                return
             self._hang_up()
             log.warning(Event.RECOGNISER_LOST, waiting=len(self._waiting))
             await self._reconnect()
@@ -284,8 +293,6 @@ class ChannelRecogniser:
 
 def api_stub(channel: grpc.aio.Channel) -> Any:
     """The generated stub; grpc-stubs do not know that it takes an aio channel."""
-    from malha.api.transcribe.v1 import transcribe_pb2_grpc  # noqa: PLC0415 - grpc stubs import slowly
-
     return transcribe_pb2_grpc.TranscribeServiceStub(channel)
 
 

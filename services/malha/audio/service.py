@@ -49,11 +49,10 @@ class AudioStreamService:
         self._uploads = UploadDecoder(limits, settings.upload_workers)
 
     async def start(self) -> None:
-        """Spawn the upload decoder."""
-        await self._uploads.start()
+        """Nothing to load."""
 
     async def close(self) -> None:
-        """End it."""
+        """End the upload decoder."""
         await self._uploads.close()
 
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:

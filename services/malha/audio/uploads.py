@@ -71,24 +71,26 @@ class Upload:
 
 
 class UploadDecoder:
-    """Decodes files in worker processes."""
+    """Decodes files in worker processes, which are spawned when the first file comes."""
 
     def __init__(self, limits: UploadLimits, workers: int) -> None:
         self.limits = limits
+        self._starting: asyncio.Future[object] | None = None
         self._host = EngineHost(
             "upload", "malha.audio.uploads:create_worker", limits, host=HostOptions(workers=workers, max_open=2 * workers, max_waiting=16, outputs_ahead=4)
         )
 
-    async def start(self) -> None:
-        """Spawn the workers."""
-        await self._host.start()
-
     async def close(self) -> None:
-        """End them."""
-        await self._host.close()
+        """End the workers."""
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
+            await self._host.close()
 
     async def decode(self, path: str) -> AsyncIterator[tuple[int, Samples]]:
         """(sample rate, samples of shape (frames, channels)), about a second each. Raises UnsupportedFormat."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._host.start())
+        await asyncio.shield(self._starting)
         async with self._host.stream(None) as stream:
             await stream.send(path)
             await stream.finish()

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from malha.runtime import logs
-from malha.runtime.errors import DeadlineExceeded, EngineBusy, EngineCrashed, Internal, MalhaError, Unavailable
+from malha.runtime.errors import DeadlineExceeded, EngineCrashed, Internal, MalhaError, Unavailable
+from malha.runtime.host_places import Places
 from malha.runtime.host_process import WorkerProcess
 from malha.runtime.host_stream import HostStream, Output, StreamLimits
 from malha.runtime.logs import Event
@@ -93,14 +94,12 @@ class EngineHost:
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: set[HostStream] = set()
         self._unassigned: deque[HostStream] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._open = 0
-        self._open_seconds = 0.5  # how long streams stay open, on average
         self._standby: WorkerProcess | None = None
         self._preparing = asyncio.Lock()
         self._dead: list[WorkerProcess] = []
         self._wait_seconds = WAIT_SECONDS.labels(name)
         self._restarts = RESTARTS.labels(name)
+        self._places = Places(name, places=host.max_open, max_waiting=host.max_waiting, on_wait=self._wait_seconds.observe)
 
     async def start(self) -> object:
         """Spawn the workers, wait until all are loaded and return what the factory's result has as ``info``.
@@ -116,7 +115,10 @@ class EngineHost:
         except BaseException:
             await self.close()
             raise
-        QUEUE_DEPTH.labels(self._name).set_function(lambda: len(self._waiting) + sum(stream.waiting_inputs for stream in self._streams))
+        # Read at a scrape, on whatever thread serves it: hence the copies.
+        QUEUE_DEPTH.labels(self._name).set_function(
+            lambda: self._places.waiting + sum(stream.waiting_inputs for stream in list(self._streams))
+        )
         BUSY_WORKERS.labels(self._name).set_function(lambda: sum(worker.working for worker in self._workers))
         log.info(Event.ENGINE_STARTED, engine=self._name, workers=self._host.workers)
         return infos[0]
@@ -153,19 +155,18 @@ class EngineHost:
 
         Raises EngineBusy at once if the queue is full, Unavailable while workers fail to start.
         """
-        await self._enter()
-        opened = time.monotonic()
-        stream = None
-        try:
+        if not self._slots:
+            raise Unavailable(f"the engine {self._name} is not running")
+        if not self.healthy:
+            raise self._unhealthy()
+        async with self._places.take():
             stream = HostStream(next(self._identifiers), arguments, self._limits)
             self._streams.add(stream)
-            self._assign(stream)
-            yield stream
-        finally:
-            if stream is not None:
+            try:
+                self._assign(stream)
+                yield stream
+            finally:
                 self._release(stream)
-            self._open_seconds += (time.monotonic() - opened - self._open_seconds) / 16
-            self._hand_over()
 
     async def call(self, arguments: object, item: object, *, timeout_seconds: float) -> object:
         """Open a stream, send one item, and return the one output it leads to. Raises DeadlineExceeded, and as `stream` does."""
@@ -183,45 +184,6 @@ class EngineHost:
     @property
     def _workers(self) -> list[WorkerProcess]:
         return [slot.worker for slot in self._slots if slot.worker is not None]
-
-    async def _enter(self) -> None:
-        """Take a place, in the order of arrival."""
-        self._check_open()
-        if self._open < self._host.max_open:
-            self._open += 1
-            return
-        if len(self._waiting) >= self._host.max_waiting:
-            expected = self._open_seconds * (len(self._waiting) + 1) / self._host.max_open
-            raise EngineBusy(
-                f"the queue of engine {self._name} is full", retry_seconds=min(max(expected, 0.1), 30.0), quota="engine_waiting_streams"
-            )
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        began = time.monotonic()
-        try:
-            await place  # a place is handed over: `_open` counts it already
-        except BaseException:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self._hand_over()
-            elif place in self._waiting:
-                self._waiting.remove(place)
-            raise
-        self._wait_seconds.observe(time.monotonic() - began)
-
-    def _check_open(self) -> None:
-        if not self._slots:
-            raise Unavailable(f"the engine {self._name} is not running")
-        if not self.healthy:
-            raise Unavailable(f"the engine {self._name} fails to start", reason="ENGINE_UNHEALTHY", retry_seconds=RESTART_SECONDS[-1])
-
-    def _hand_over(self) -> None:
-        """Give a place to the next in the queue, or back."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self._open -= 1
 
     def _assign(self, stream: HostStream) -> None:
         worker = min(self._workers, key=lambda worker: worker.held, default=None)
@@ -279,9 +241,10 @@ class EngineHost:
         if not slot.first.done() and (not isinstance(error, EngineCrashed) or slot.failures >= UNHEALTHY_FAILURES):
             slot.first.set_exception(error)
         if not self.healthy:
-            self._end_all(
-                Unavailable(f"the engine {self._name} fails to start", reason="ENGINE_UNHEALTHY", retry_seconds=RESTART_SECONDS[-1])
-            )
+            self._end_all(self._unhealthy())
+
+    def _unhealthy(self) -> Unavailable:
+        return Unavailable(f"the engine {self._name} fails to start", reason="ENGINE_UNHEALTHY", retry_seconds=RESTART_SECONDS[-1])
 
     def _filled(self, slot: _Slot, worker: WorkerProcess, info: object) -> None:
         slot.worker = worker
@@ -296,14 +259,7 @@ class EngineHost:
         self._dead.append(worker)
         self._restarts.inc()
         blamed = worker.blamed
-        log.error(
-            Event.ENGINE_WORKER_LOST,
-            engine=self._name,
-            pid=worker.pid,
-            streams=len(worker.streams),
-            at_work=blamed is not None,
-            loaded=True,
-        )
+        log.error(Event.ENGINE_WORKER_LOST, engine=self._name, pid=worker.pid, loaded=True, streams=len(worker.streams))
         for stream in list(worker.streams.values()):
             if stream.detach(blamed=stream is blamed):
                 self._assign(stream)
@@ -326,11 +282,8 @@ class EngineHost:
             self._dead = [worker for worker in self._dead if not worker.reaped()]
 
     def _end_all(self, error: MalhaError) -> None:
-        """Fail the streams that no worker has, or all of them when there is no worker, and everyone who waits."""
+        """Fail all streams, and those who wait for one."""
         for stream in self._streams:
             stream.end(error)
         self._unassigned.clear()
-        for place in self._waiting:
-            if not place.done():
-                place.set_exception(error)
-        self._waiting.clear()
+        self._places.refuse_waiting(error)

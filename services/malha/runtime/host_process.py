@@ -97,7 +97,7 @@ class WorkerProcess(asyncio.Protocol):
     @property
     def working(self) -> bool:
         """Whether it should be computing now."""
-        return bool(self._cancelled) or any(stream.working for stream in self.streams.values())
+        return bool(self._cancelled) or any(stream.working for stream in list(self.streams.values()))
 
     @property
     def blamed(self) -> HostStream | None:

@@ -51,7 +51,10 @@ class Link(Protocol):
 
 
 class HostStream:
-    """Send inputs with `send` and `finish`, iterate over the outputs; both may be done at the same time by two tasks."""
+    """Send inputs with `send` and `finish`, iterate over the outputs.
+
+    Do both at the same time, in two tasks, where outputs may be many: who sends without taking them waits for itself in the end.
+    """
 
     def __init__(self, identifier: int, arguments: object, limits: StreamLimits) -> None:
         self.identifier = identifier
@@ -117,10 +120,6 @@ class HostStream:
         return output
 
     # What follows is for the host and its workers.
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
 
     @property
     def waiting_inputs(self) -> int:

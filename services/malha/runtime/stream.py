@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from malha.runtime import logs, metrics
 from malha.runtime.auth import Principal
-from malha.runtime.errors import DeadlineExceeded, InvalidArgument, InvalidOrder, Unavailable
+from malha.runtime.errors import DeadlineExceeded, InvalidArgument, InvalidOrder, MalhaError, Unavailable
 from malha.runtime.logs import Event
 from malha.runtime.validation import validate
 
@@ -200,6 +200,8 @@ class Stream(Generic[Req, Resp]):
             if self._failure is not None:
                 raise self._failure from None
             raise
+        except ExceptionGroup as group:
+            raise _cause(group) from None  # a session's TaskGroup wraps what its body raised
         finally:
             self._closing = True
             self._wake.set()
@@ -207,6 +209,14 @@ class Stream(Generic[Req, Resp]):
                 writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, TimeoutError, grpc.aio.UsageError, grpc.RpcError):
                 await asyncio.wait_for(writer, self._limits.flush_seconds)
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """The first error of a group, a MalhaError where there is one."""
+    leaves: list[Exception] = []
+    for error in group.exceptions:
+        leaves.append(_cause(error) if isinstance(error, ExceptionGroup) else error)
+    return next((error for error in leaves if isinstance(error, MalhaError)), leaves[0])
 
 
 def openings_of(request: Message) -> frozenset[str]:

@@ -97,7 +97,7 @@ class Supervisor:
         try:
             for spec in self._specs:
                 children.append(_Child(spec, self._infos, self._on_event, parent))
-                if await _first((children[-1].ready, stopping, *(child.task for child in children))) is not children[-1].ready:
+                if await _first((stopping, *(child.task for child in children), children[-1].ready)) is not children[-1].ready:
                     break
             else:
                 await _first((stopping, *(child.task for child in children)))
@@ -128,7 +128,7 @@ class _Child:
     async def stop(self) -> None:
         """Send the stop signal, wait as long as the child may take, kill what is left."""
         self._stop.set()
-        await asyncio.wait([self.task])
+        await asyncio.wait([self.task, self._stopping])
 
     async def _keep(self) -> int:
         while True:
@@ -150,22 +150,29 @@ class _Child:
                 process = await self._spawn(sink)
             finally:
                 os.close(sink)
-            self._tell(Change.STARTED, process)
             ended = asyncio.create_task(process.wait())
-            ready_at = time.monotonic() if await self._becomes_ready(process, source, ended) else None
-            if ready_at is not None:
-                await _first((ended, self._stopping))
+            try:
+                ready_seconds = await self._serve(process, source, ended)
+            finally:
+                stopped = self._stopping.done() and not ended.done()
+                code = await self._end(process, ended)
         finally:
             os.close(source)
-        stopped = self._stopping.done() and not ended.done()
-        code = await self._end(process, ended)
         if stopped:
             self._tell(Change.STOPPED, process, returncode=code)
             return 0
-        stable = ready_at is not None and time.monotonic() - ready_at > STABLE_SECONDS
-        self._failures = 1 if stable else self._failures + 1
+        self._failures = 1 if ready_seconds > STABLE_SECONDS else self._failures + 1
         self._tell(Change.EXITED, process, returncode=code, failures=self._failures)
         return code
+
+    async def _serve(self, process: asyncio.subprocess.Process, source: int, ended: asyncio.Task[int]) -> float:
+        """Wait until the child ended or has to be ended. Returns for how many seconds it was ready."""
+        self._tell(Change.STARTED, process)
+        if not await self._becomes_ready(process, source, ended):
+            return 0.0
+        began = time.monotonic()
+        await _first((ended, self._stopping))
+        return time.monotonic() - began
 
     async def _spawn(self, sink: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -180,7 +187,7 @@ class _Child:
         """Whether the child is ready, before its time is over, it ended, or has to be stopped."""
         telling = asyncio.create_task(self._spec.ready() if self._spec.ready is not None else _read_info(source))
         try:
-            first = await _first((telling, ended, self._stopping), timeout=self._spec.ready_seconds)
+            first = await _first((telling, ended, self._stopping), seconds=self._spec.ready_seconds)
             if first is not telling:
                 return False
             self._infos[self._spec.name] = info = telling.result()
@@ -195,7 +202,8 @@ class _Child:
     async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
         """End the child, if it has not, and everything it left in its process group, so that its ports and files are free."""
         if not ended.done():
-            process.send_signal(self._spec.stop_signal)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(self._spec.stop_signal)
             await asyncio.wait([ended], timeout=self._spec.stop_seconds)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -209,7 +217,7 @@ def notify_ready(info: Mapping[str, str]) -> None:
     """Tell the supervisor that this process is ready, and what others need to know of it, such as a bound port. Call it once."""
     descriptor = os.environ.pop(READY_FD, None)
     if descriptor is not None:
-        with open(int(descriptor), "w", encoding="utf-8") as sink:
+        with os.fdopen(int(descriptor), "w", encoding="utf-8") as sink:
             sink.write(json.dumps(dict(info)) + "\n")
 
 
@@ -250,7 +258,7 @@ async def _read_info(source: int) -> Mapping[str, str]:
     return info
 
 
-async def _first(futures: Sequence[asyncio.Future[Any]], timeout: float | None = None) -> asyncio.Future[Any] | None:
+async def _first(futures: Sequence[asyncio.Future[Any]], seconds: float | None = None) -> asyncio.Future[Any] | None:
     """Wait for any of the futures, which go on; of several that are done, the first in the sequence. None: the time is over."""
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     return next((future for future in futures if future.done()), None)

@@ -26,7 +26,6 @@ from typing import Any, BinaryIO, Final, NoReturn, Protocol
 from malha.runtime.wire import COUNT, HEADER, WAITED, Configuration, Defect, Kind, decode, encode, pack
 
 _END: Final = object()
-_ALARM_GRACE_SECONDS: Final = 5.0
 _INPUTS: Final = frozenset({Kind.OPEN, Kind.FEED, Kind.FINISH})
 
 
@@ -296,7 +295,7 @@ def main() -> None:
         connection.sendall(_failure(0, error))
         return
     connection.sendall(ready)
-    _Server(connection, worker, turns, configuration.item_seconds + _ALARM_GRACE_SECONDS).serve()
+    _Server(connection, worker, turns, 2 * configuration.item_seconds + 1).serve()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Decoder(Protocol):
     def restart(self, byte: int, frame: int) -> None:
         """The next byte fed is at ``byte``, an earlier ``keep_from_byte``, and ``frame`` the ``keep_from_frame`` that went with it.
 
-        For containers exactly the header must have been fed before. Opus needs about 80 ms after this to sound as it did.
+        For containers exactly the header must have been fed before. Opus takes 0.2 s after this to sound as it did.
         Raises UnsupportedFormat where that is not so.
         """
 

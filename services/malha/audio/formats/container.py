@@ -36,12 +36,12 @@ class OpusContainer(ABC):
 
     def finish(self) -> Samples:
         """Nothing is left: a last element that is cut off is lost with its client. Raises UnsupportedFormat if even the header is."""
-        if not self._opus and self._offset + len(self._buffer):
+        if self._opus is None and self._offset + len(self._buffer):
             raise corrupt(f"the stream ended within the {self.name} header")
         return no_samples(self.channels)
 
     def restart(self, byte: int, frame: int) -> None:
-        if not self._opus or self._buffer:
+        if self._opus is None or self._buffer or not self._header_read():
             raise corrupt(f"decoding can restart only after the whole {self.name} header")
         self.header_bytes = self._offset
         self._opus.restart(frame, skipped=byte > self._offset)
@@ -56,6 +56,10 @@ class OpusContainer(ABC):
     def _mark(self, byte: int, opus: OpusDecoder) -> None:
         """Decoding can restart at ``byte``, which follows all that has been decoded."""
         self.keep_from_byte, self.keep_from_frame = byte, opus.frames
+
+    @abstractmethod
+    def _header_read(self) -> bool:
+        """Whether all that comes before the audio has been read; the track is known."""
 
     @abstractmethod
     def _parse(self, buffer: bytearray) -> int:

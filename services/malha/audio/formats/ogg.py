@@ -96,15 +96,16 @@ class OggDecoder(OpusContainer):
         self._ended = False
         self._bad_pages = 0
         self._lost_bytes = 0
-        self._origin: int | None = None
-        """The granule position at which the first packet begins: not zero where a live stream was joined."""
-        self._granules = 0
-        """Frames of the packets since then."""
+        self._position = 0
+        """The granule position that the packets so far lead to. A stream that was joined in the middle tells it with its first page."""
 
     def restart(self, byte: int, frame: int) -> None:
         super().restart(byte, frame)
         self._sequence, self._partial = None, b""
-        self._granules = frame + self._pre_skip if byte > self.header_bytes else 0
+        self._position = frame + self._pre_skip if byte > self.header_bytes else 0
+
+    def _header_read(self) -> bool:
+        return self.header_bytes > 0
 
     def _parse(self, buffer: bytearray) -> int:
         at = 0
@@ -186,12 +187,10 @@ class OggDecoder(OpusContainer):
 
     def _decode(self, page: Page, packets: list[bytes], opus: OpusDecoder) -> None:
         length = sum(opus.push(packet) for packet in packets)
-        self._granules += length
-        last = bool(page.flags & _LAST)
-        if page.position != _NO_POSITION:
-            if self._origin is None:
-                self._origin = 0 if last else page.position - self._granules
-            excess = self._origin + self._granules - page.position
-            if last and excess > 0:
-                opus.drop_tail(min(excess, length))
-        self._ended = last
+        self._position += length
+        self._ended = bool(page.flags & _LAST)
+        if page.position == _NO_POSITION:
+            return
+        if self._ended and self._position > page.position:
+            opus.drop_tail(min(self._position - page.position, length))
+        self._position = page.position

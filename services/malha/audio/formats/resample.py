@@ -24,21 +24,26 @@ Mono = npt.NDArray[np.int16]
 
 
 class Resampler:
-    """Converts one mono stream from one rate to another, both in hertz. Where they are equal the samples pass unchanged."""
+    """Converts one mono stream from one rate to another, both in hertz. Where they are equal the samples pass unchanged.
+
+    soxr works on floats: given 16 bits it dithers its output, so that silence would not stay silent and each cut would sound otherwise.
+    """
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
-        self._stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype=np.int16, quality="HQ") if from_rate != to_rate else None
+        self._stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype=np.float32, quality="HQ") if from_rate != to_rate else None
 
     def feed(self, samples: Mono) -> Mono:
         """The samples that can be told so far; often fewer than the ratio says, as the filter looks ahead."""
-        return samples if self._stream is None else self._process(samples, last=False)
+        return samples if self._stream is None else self._process(self._stream, samples, last=False)
 
     def finish(self) -> Mono:
         """The rest; nothing may be fed after it."""
-        return self._process(np.empty(0, dtype=np.int16), last=True)
+        nothing = np.empty(0, dtype=np.int16)
+        return nothing if self._stream is None else self._process(self._stream, nothing, last=True)
 
-    def _process(self, samples: Mono, *, last: bool) -> Mono:
-        if self._stream is None:
-            return samples
-        resampled: Mono = self._stream.resample_chunk(samples, last=last)
-        return resampled
+    @staticmethod
+    def _process(stream: soxr.ResampleStream, samples: Mono, *, last: bool) -> Mono:
+        floats: npt.NDArray[np.float32] = stream.resample_chunk(samples.astype(np.float32), last=last)
+        np.rint(floats, out=floats)
+        np.clip(floats, -32768, 32767, out=floats)
+        return floats.astype(np.int16)

@@ -70,6 +70,9 @@ class WebmDecoder(OpusContainer):
                 at = body
         return at
 
+    def _header_read(self) -> bool:
+        return not self._skip
+
     def _check(self, element: int, size: int) -> None:
         if not self._started and element != EBML:
             raise corrupt("the stream is not WebM: it does not begin with an EBML header")
@@ -77,7 +80,6 @@ class WebmDecoder(OpusContainer):
             raise UnsupportedFormat("a second recording begins within the stream: send one recording for each stream")
         if element not in _TRANSPARENT and (size == UNKNOWN_SIZE or size > MAX_ELEMENT_BYTES):
             raise corrupt(f"an element of the WebM container is larger than {MAX_ELEMENT_BYTES} bytes")
-        self._started = True
 
     def _cluster(self, byte: int) -> None:
         if not self._opus:
@@ -87,6 +89,7 @@ class WebmDecoder(OpusContainer):
 
     def _read(self, element: int, body: bytes) -> None:
         if element == EBML:
+            self._started = True
             if dict(children(body)).get(DOC_TYPE, b"").rstrip(b"\0") not in {b"webm", b"matroska"}:
                 raise corrupt("the stream is EBML, but neither WebM nor Matroska")
         elif element == TRACKS:

@@ -1,0 +1,113 @@
+"""``malha bench``: what calls cost, and how well they are understood."""
+# ruff: noqa: PLC0415 - `malha --help` must be quick
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from malha.cli.output import print_json, status
+
+app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Save = Annotated[Path | None, typer.Option(help="Also write the JSON to this file.", show_default=False)]
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  malha bench live --sessions 1000 --seconds 30 --engine null --json\n"
+    "  malha bench live --seconds 20 --curve 50,200,1000,2000@200\n"
+    "  malha bench live --sessions 100 --seconds 120 --pace-factor 30   an hour of each call"
+)
+def live(
+    sessions: Annotated[int, typer.Option(min=1, max=10_000, help="Calls at once.")] = 50,
+    seconds: Annotated[float, typer.Option(min=1.0, max=86_400.0, help="How long they stream.")] = 20.0,
+    engine: Annotated[str, typer.Option(help="The recogniser of the server that is started.")] = "null",
+    chunk_ms: Annotated[int, typer.Option(min=20, max=1000, help="Length of a chunk of audio.")] = 100,
+    stereo: Annotated[bool, typer.Option("--stereo", help="Two channels each call.")] = False,
+    pace_factor: Annotated[float, typer.Option(min=1.0, max=100.0, help="Send audio this many times faster than it was spoken.")] = 1.0,
+    curve: Annotated[str, typer.Option(help="Several runs: calls, or CALLS@CHUNK_MS, comma separated.", show_default=False)] = "",
+    url: Annotated[str, typer.Option(help="ws:// URL of a running server's stream; else one is started.", show_default=False)] = "",
+    token: Annotated[str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)] = "",
+    edge_pid: Annotated[int, typer.Option(help="Measure that server's edge process.", show_default=False)] = 0,
+    live_pid: Annotated[int, typer.Option(help="Measure that server's live process.", show_default=False)] = 0,
+    save: Save = None,
+    json: Json = False,
+) -> None:
+    """Many paced calls of real speech through the WebSocket edge: latency added, CPU for each second of audio, memory.
+
+    Added latency: from sending the chunk that made the server decide to receiving its event.
+    """
+    from malha.bench.live import Options, run_live
+    from malha.cli.bench_tables import live_table
+
+    pids = {name: pid for name, pid in (("edge", edge_pid), ("live", live_pid)) if pid}
+    points = [_point(point, chunk_ms) for point in curve.split(",")] if curve else [(sessions, chunk_ms)]
+    reports: list[dict[str, Any]] = []
+    with status("starting") as spinner:
+        for calls, milliseconds in points:
+            options = Options(calls, seconds, engine, milliseconds, stereo, pace_factor, url, _token(url, token), pids)
+            reports.append(run_live(options, lambda phase, calls=calls: spinner.update(f"{calls} calls: {phase}")))  # type: ignore[misc]  # a default binds the loop's value
+    _finish(reports if curve else reports[0], live_table(reports), save, json=json)
+
+
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  malha bench asr calls/*.wav --engine pocketsphinx --sessions 10\n"
+    "  malha bench asr call.flac --target 127.0.0.1:50051 --language pt --json"
+)
+def asr(
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Recordings; a .txt beside one is its true text.", show_default=False)],
+    sessions: Annotated[int, typer.Option(min=1, max=1000, help="Calls at once.")] = 1,
+    engine: Annotated[str, typer.Option(help="The recogniser of the server that is started.")] = "auto",
+    language: Annotated[str, typer.Option("--language", "-l", help="What is spoken, such as en or pt-BR.", show_default=False)] = "",
+    hangover_ms: Annotated[int, typer.Option(min=90, max=5000, help="Silence that ends an utterance.")] = 300,
+    target: Annotated[str, typer.Option(help="host:port of a running server; else one is started.", show_default=False)] = "",
+    token: Annotated[str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)] = "",
+    save: Save = None,
+    json: Json = False,
+) -> None:
+    """Recordings as live calls: word error rate, real-time factor, and how long after the acoustic end a final comes (hangover included)."""
+    from malha.bench.asr import Options, run_asr
+    from malha.cli.bench_tables import asr_tables
+
+    options = Options(files, sessions, engine, language, hangover_ms / 1e3, target, token)
+    with status("starting") as spinner:
+        report = run_asr(options, spinner.update)
+    _finish(report, asr_tables(report), save, json=json)
+
+
+def _point(text: str, chunk_ms: int) -> tuple[int, int]:
+    """``CALLS`` or ``CALLS@CHUNK_MS``."""
+    calls, _, milliseconds = text.partition("@")
+    try:
+        point = int(calls), int(milliseconds or chunk_ms)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not CALLS or CALLS@CHUNK_MS", param_hint="--curve") from None
+    if not (1 <= point[0] <= 10_000 and 20 <= point[1] <= 1000):
+        raise typer.BadParameter(f"{text!r}: 1 to 10000 calls, chunks of 20 to 1000 ms", param_hint="--curve")
+    return point
+
+
+def _token(url: str, token: str) -> str:
+    """The token for a running server."""
+    if token or not url:
+        return token
+    from malha.runtime.auth import TOKEN_FILE
+    from malha.runtime.settings import RuntimeSettings
+
+    return (RuntimeSettings().data_dir / TOKEN_FILE).read_text().strip()
+
+
+def _finish(report: Any, tables: Any, save: Path | None, *, json: bool) -> None:
+    if save is not None:
+        import orjson
+
+        save.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if json:
+        print_json(report)
+        return
+    from rich.console import Console
+
+    Console().print(tables)

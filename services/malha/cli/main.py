@@ -1,0 +1,56 @@
+"""The program ``malha``. What each command does is imported when it runs, so that ``malha --help`` answers at once."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from malha.cli import bench, commands, models
+from malha.cli.output import EXIT_FAILURE, fail
+
+app = typer.Typer(
+    name="malha",
+    help="Live calls to text, speakers and advice.",
+    epilog="\b\nExamples:\n  malha demo                 a live call, start to end, on this machine\n  malha up                   the servers, until Ctrl-C\n  malha transcribe call.wav  a recording to text",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _add(name: str, function: Callable[..., Any], examples: str) -> None:
+    app.command(name, epilog=f"\b\nExamples:\n{examples}")(function)
+
+
+_add("up", commands.up, "  malha up\n  malha up --port 8080 --json\n  malha up --host 0.0.0.0 --insecure")
+_add("serve", commands.serve, "  malha serve live\n  malha serve transcribe --port 50061")
+_add("demo", commands.demo, "  malha demo\n  malha demo --lang pt --yes")
+_add("call", commands.call, "  malha call call.wav --roles agent,customer\n  malha call call.flac --json")
+_add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha transcribe *.mp3 --language pt --words --json")
+_add("say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav')
+_add("version", commands.version, "  malha version --json")
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Run the program. Every error is one line on standard error that says what to do."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nor shall the exit try to write
+        sys.exit(EXIT_FAILURE)
+    except Exception as error:
+        if os.environ.get("MALHA_TRACEBACK"):
+            raise
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

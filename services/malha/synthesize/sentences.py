@@ -1,0 +1,135 @@
+"""Cuts text that comes in pieces into sentences, so that speech can begin before the text has ended.
+
+A boundary is decided as soon as what follows settles it, and where the pieces were cut never moves one. The rules are those of Portuguese,
+Spanish and English: abbreviations, initials, decimal points and list numbers do not end a sentence; ``¿`` and ``¡`` begin one.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+MAX_CHARACTERS: Final = 400
+"""A sentence longer than this is cut at a comma or a space: it bounds the wait for the first sound and the memory of a stream."""
+
+_CANDIDATE: Final = re.compile(r"""(?P<line>[\n\r\u2028\u2029])|(?P<run>[.!?…]+)(?P<closers>["'»”’)\]]*)""")  # noqa: RUF001 - a closing quote
+_LINE_ENDS: Final = frozenset("\n\r\u2028\u2029")
+_PAUSE: Final = re.compile(r"[,;:]\s")
+_JOINERS: Final = frozenset("\u200d\ufe0e\ufe0f")
+
+# Before a name, or before what they introduce: the sentence always goes on.
+_LEADING: Final = """sr sra srs sras srta srtas sres dr dra drs dras prof profa profs eng exmo exma ilmo ilma mr mrs ms st ud uds vd vds
+    av avda pça pza ctra e.g i.e p.ex p.e ej p.ej ex cf vs approx aprox obs"""
+# The sentence goes on if a number follows.
+_BEFORE_NUMBER: Final = "no nos nº nr núm num art arts p pp pág págs pag tel fig vol cap apto apt bl ext"
+# The sentence goes on if what follows does not begin one.
+_TRAILING: Final = "etc ltda cia ltd inc co corp jr h hs hr hrs min sec seg kg máx mín dpto depto tb"
+_LEADING_WORDS, _WORDS_BEFORE_NUMBER, _TRAILING_WORDS = (frozenset(words.split()) for words in (_LEADING, _BEFORE_NUMBER, _TRAILING))
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence as it was sent, white space around it included, and how many characters of all the text came before it."""
+
+    text: str
+    offset: int
+
+
+class SentenceBuffer:
+    """Gathers text; joined together, the sentences it gives are the text it took."""
+
+    def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
+        self._max = max_characters
+        self._pending = ""
+        self._offset = 0
+
+    def feed(self, text: str) -> list[Sentence]:
+        """Take a piece of text; the sentences that are whole by now."""
+        self._pending += text
+        sentences = []
+        while (cut := self._next_cut()) is not None:
+            sentences.append(self._take(cut))
+        return sentences
+
+    def flush(self) -> list[Sentence]:
+        """What waits for its end, as if that had come: one sentence or none."""
+        return [self._take(len(self._pending))] if self._pending else []
+
+    def _take(self, length: int) -> Sentence:
+        sentence = Sentence(self._pending[:length], self._offset)
+        self._pending = self._pending[length:]
+        self._offset += length
+        return sentence
+
+    def _next_cut(self) -> int | None:
+        """Where the first sentence of the pending text ends, or None while that cannot be known.
+
+        Nothing beyond the window is looked at. Otherwise a decision would depend on how much text came with the last piece.
+        """
+        window = self._pending[: self._max + 1]
+        full = len(window) > self._max
+        for match in _CANDIDATE.finditer(window, 0, self._max if full else len(window)):
+            verdict = _is_boundary(window, match)
+            if verdict:
+                return match.end()
+            if verdict is None and not full:
+                return None
+        return _forced_cut(window, self._max) if full else None
+
+
+def _is_boundary(window: str, match: re.Match[str]) -> bool | None:
+    """Whether a sentence ends behind the match; None if that depends on text yet to come."""
+    if match["line"] is not None:
+        return bool(window[: match.start()].strip())
+    end, run = match.end(), match["run"]
+    if end == len(window):
+        return None
+    if not window[end].isspace():
+        return window[end] in "¿¡"
+    if "!" in run or "?" in run:
+        return True
+    if len(run) > 1 or run == "…":
+        return _goes_on_in(window, end, str.islower)
+    return True if match["closers"] else _full_stop_ends(window, match.start(), end)
+
+
+def _full_stop_ends(window: str, stop: int, end: int) -> bool | None:
+    """Whether a single full stop with white space behind it ends a sentence: the word before it decides, or the character after it."""
+    start = stop
+    while start and (window[start - 1].isalnum() or window[start - 1] == "."):
+        start -= 1
+    word = window[start:stop].lower()
+    if word in _LEADING_WORDS or (stop - start == 1 and window[start].isupper()):  # a name's initial
+        return False
+    if len(word) <= 2 and word.isdigit() and not window[:start].strip():  # a list's number
+        return False
+    if word in _WORDS_BEFORE_NUMBER:
+        return _goes_on_in(window, end, str.isdigit)
+    if word in _TRAILING_WORDS or ("." in word and not word.replace(".", "").isdigit()):
+        return _goes_on_in(window, end, lambda character: character.islower() or character.isdigit())
+    return True
+
+
+def _goes_on_in(window: str, end: int, goes_on: Callable[[str], bool]) -> bool | None:
+    """The verdict where the next character that is no space decides; the end of a line decides too."""
+    for character in window[end:]:
+        if character in _LINE_ENDS:
+            return True
+        if not character.isspace():
+            return not goes_on(character)
+    return None
+
+
+def _forced_cut(window: str, limit: int) -> int:
+    """Where to cut a sentence that is too long: behind the last pause of its second half, else the last space, else anywhere."""
+    pauses = [match.end() for match in _PAUSE.finditer(window, limit // 2, limit)]
+    if pauses:
+        return pauses[-1]
+    for cut in range(limit, 0, -1):
+        if window[cut - 1].isspace() and window[:cut].strip():
+            return cut
+    cut = limit
+    while cut > 1 and (unicodedata.combining(window[cut]) or window[cut] in _JOINERS or window[cut - 1] in _JOINERS):
+        cut -= 1
+    return cut if cut > 1 else limit

@@ -1,0 +1,114 @@
+"""What all tests share: where real recordings lie, servers on free ports, and which engines were really exercised."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from malha.audio.service import AudioStreamService
+from malha.audio.settings import AudioSettings
+from malha.runtime.auth import Authenticator
+from malha.runtime.contracts import SERVICES, load_contracts
+from malha.runtime.mesh import Mesh
+from malha.runtime.server import Server
+from malha.runtime.settings import RuntimeSettings
+from malha.runtime.stream import StreamLimits
+from malha.transcribe.engine import TranscribeEngine
+from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.service import TranscribeService
+from malha.transcribe.settings import TranscribeSettings
+
+TOKEN = "test-token"
+OTHER_TOKEN = "other-token"
+AUTHORIZED = (("authorization", f"Bearer {TOKEN}"),)
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+_exercised: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings; the test skips without it."""
+    folder = Path(os.environ.get("MALHA_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings: {folder} is absent (MALHA_TEST_DATA names another place)")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> RuntimeSettings:
+    return RuntimeSettings(_env_file=None, data_dir=tmp_path, grpc_port=0, admin_port=0, api_tokens=(f"default:{TOKEN}", f"other:{OTHER_TOKEN}"), drain_seconds=2)
+
+
+class RunningServer:
+    """A real server of this process with Audio, Transcribe and the absent contracts, on a free port."""
+
+    def __init__(self, settings: RuntimeSettings, engine: TranscribeEngine, limits: StreamLimits | None = None, audio: AudioSettings | None = None) -> None:
+        load_contracts()
+        self.port = 0
+        self.engine = engine
+        self._mesh = Mesh(settings, lambda: f"127.0.0.1:{self.port}")
+        services = [AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe")), TranscribeService(engine)]
+        absent = [name for name in SERVICES if name not in {service.name for service in services}]
+        self.server = Server(services, absent, settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir), limits)
+
+    async def __aenter__(self) -> "RunningServer":
+        self.port = await self.server.start()
+        await self.server.wait_serving()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.server.stop()
+        await self._mesh.close()
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+async def server(settings: RuntimeSettings) -> AsyncIterator[RunningServer]:
+    """Served by the null engine."""
+    async with RunningServer(settings, NullEngine(TranscribeSettings(_env_file=None))) as running:
+        yield running
+
+
+@pytest.fixture
+async def channel(server: RunningServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        yield channel
+
+
+def voice(seconds: float, rate: int = 16_000, loudness: float = 8_000.0, seed: int = 1) -> np.ndarray:
+    """Something a voice detector takes for speech: a glottal pulse train through formants, in syllables. int16, mono."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(seconds * rate)) / rate
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    source = sum(np.sin(harmonic * phase) / harmonic * (1 + 2 * np.exp(-(((harmonic * 120 - 700) / 300) ** 2))) for harmonic in range(1, 24))
+    syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)
+    sound = source * syllables + 0.05 * random.standard_normal(time.size)
+    return (sound / np.abs(sound).max() * loudness).astype(np.int16)
+
+
+def silence(seconds: float, rate: int = 16_000, noise: float = 8.0, seed: int = 2) -> np.ndarray:
+    """A quiet line. int16, mono."""
+    return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * noise).astype(np.int16)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _exercised.update(value for key, value in report.user_properties if key == "engine")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("engine"):
+        item.user_properties.extend(("engine", name) for name in marker.args)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("engines really exercised")
+    terminalreporter.line(", ".join(sorted(_exercised)) or "none")

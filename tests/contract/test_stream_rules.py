@@ -1,0 +1,210 @@
+"""The stream rules, against every service through reflection: what a client without our schema sees."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from conftest import AUTHORIZED, RunningServer
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.rpc import error_details_pb2, status_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from malha.runtime.contracts import SERVICES
+from malha.runtime.status import DETAILS_KEY
+
+BUILT = {"malha.api.audio.v1.AudioStreamService", "malha.api.transcribe.v1.TranscribeService"}
+OPENINGS = {
+    "malha.api.audio.v1.AudioStreamService": {"open": {"format": {"encoding": 1}}},
+    "malha.api.transcribe.v1.TranscribeService": {"open": {"format": {"encoding": 1}}},
+}
+
+
+class Reflected:
+    """Methods and message types of a server, learnt from it alone, by reflection v1."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self.pool = descriptor_pool.DescriptorPool()
+        self._added: set[str] = set()
+
+    async def ask(self, **request: str) -> reflection_pb2.ServerReflectionResponse:
+        call = self._channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )()
+        await call.write(reflection_pb2.ServerReflectionRequest(**request))
+        response = await call.read()
+        await call.done_writing()
+        return response
+
+    async def services(self) -> list[str]:
+        return [service.name for service in (await self.ask(list_services="")).list_services_response.service]
+
+    async def load(self, name: str) -> None:
+        await self._add([descriptor_pb2.FileDescriptorProto.FromString(data) for data in (await self.ask(file_containing_symbol=name)).file_descriptor_response.file_descriptor_proto])
+
+    async def _add(self, files: list[descriptor_pb2.FileDescriptorProto]) -> None:
+        for file in files:
+            for dependency in file.dependency:
+                if dependency not in self._added:
+                    response = await self.ask(file_by_filename=dependency)
+                    await self._add([descriptor_pb2.FileDescriptorProto.FromString(data) for data in response.file_descriptor_response.file_descriptor_proto])
+            if file.name not in self._added:
+                self._added.add(file.name)
+                self.pool.Add(file)
+
+    def method(self, service: str, name: str | None = None) -> tuple[Any, Any]:
+        """(multicallable, request class) of the bidirectional method, or of a named unary one."""
+        methods = self.pool.FindServiceByName(service).methods
+        found = next(method for method in methods if (method.name == name if name else method.client_streaming))
+        request, response = (message_factory.GetMessageClass(kind) for kind in (found.input_type, found.output_type))
+        make = self._channel.stream_stream if found.client_streaming else self._channel.unary_unary
+        return make(f"/{service}/{found.name}", request_serializer=request.SerializeToString, response_deserializer=response.FromString), request
+
+
+@pytest.fixture
+def reflected(channel: grpc.aio.Channel) -> Reflected:
+    return Reflected(channel)
+
+
+async def ending(call: Any) -> tuple[grpc.StatusCode, str, list[Any]]:
+    """How a stream ends: its code, the reason, the messages it gave."""
+    messages = []
+    try:
+        while (message := await asyncio.wait_for(call.read(), 10)) is not grpc.aio.EOF:
+            messages.append(message)
+    except grpc.aio.AioRpcError:
+        pass
+    return await call.code(), reason_of(await call.trailing_metadata()), messages
+
+
+def reason_of(metadata: Any) -> str:
+    for key, value in metadata or ():
+        if key == DETAILS_KEY:
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    assert info.domain == "malha"
+                    return info.reason
+    return ""
+
+
+def other_request(request_class: Any) -> Any:
+    """A valid request that opens nothing."""
+    return request_class(finish={}) if "finish" in request_class.DESCRIPTOR.fields_by_name else request_class()
+
+
+async def test_reflection_lists_all_services(reflected: Reflected) -> None:
+    assert set(SERVICES) <= set(await reflected.services())
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+async def test_every_bidirectional_stream_opens_with_open_and_ends_with_finish(reflected: Reflected, service: str) -> None:
+    await reflected.load(service)
+    descriptor = reflected.pool.FindServiceByName(service)
+    streams = [method for method in descriptor.methods if method.client_streaming]
+    for method in streams:
+        assert method.server_streaming
+        kinds = {field.name: field.number for field in method.input_type.oneofs_by_name["request"].fields}
+        assert kinds["open"] == 1
+        assert "finish" in kinds
+        events = {field.name for field in method.output_type.oneofs_by_name["event"].fields}
+        assert {"opened", "closed"} <= events
+
+
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - BUILT - {"malha.api.conversation.v1.ConversationService"}))
+async def test_what_is_not_built_says_so(reflected: Reflected, service: str) -> None:
+    await reflected.load(service)
+    method, request = reflected.method(service)
+    call = method(metadata=AUTHORIZED)
+    try:
+        await call.write(other_request(request))
+    except grpc.aio.AioRpcError:
+        pass
+    code, reason, _ = await ending(call)
+    assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IN_THIS_VERSION")
+
+
+@pytest.mark.parametrize("service", sorted(BUILT))
+class TestBuilt:
+    async def open(self, reflected: Reflected, service: str) -> tuple[Any, Any]:
+        await reflected.load(service)
+        method, request = reflected.method(service)
+        call = method(metadata=AUTHORIZED)
+        await call.write(request(**OPENINGS[service]))
+        opened = await call.read()
+        assert opened.WhichOneof("event") == "opened"
+        return call, request
+
+    async def test_finish_closes_with_ok(self, reflected: Reflected, service: str) -> None:
+        call, request = await self.open(reflected, service)
+        await call.write(request(finish={}))
+        code, _, messages = await ending(call)
+        assert code is grpc.StatusCode.OK
+        assert messages[-1].WhichOneof("event") == "closed"
+
+    async def test_the_end_of_requests_that_stands_counts_as_finish(self, reflected: Reflected, service: str) -> None:
+        call, _ = await self.open(reflected, service)
+        await call.done_writing()
+        code, _, messages = await ending(call)
+        assert code is grpc.StatusCode.OK
+        assert messages[-1].WhichOneof("event") == "closed"
+
+    async def test_something_before_open_is_refused(self, reflected: Reflected, service: str) -> None:
+        await reflected.load(service)
+        method, request = reflected.method(service)
+        call = method(metadata=AUTHORIZED)
+        await call.write(request(finish={}))
+        assert (await ending(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ORDER")
+
+    async def test_a_second_open_is_refused(self, reflected: Reflected, service: str) -> None:
+        call, request = await self.open(reflected, service)
+        await call.write(request(**OPENINGS[service]))
+        assert (await ending(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ORDER")
+
+    async def test_an_empty_message_is_refused(self, reflected: Reflected, service: str) -> None:
+        call, request = await self.open(reflected, service)
+        await call.write(request())
+        assert (await ending(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+    async def test_bytes_that_are_no_message_are_refused(self, reflected: Reflected, service: str, channel: grpc.aio.Channel) -> None:
+        await reflected.load(service)
+        descriptor = reflected.pool.FindServiceByName(service)
+        name = next(method.name for method in descriptor.methods if method.client_streaming)
+        call = channel.stream_stream(f"/{service}/{name}", request_serializer=bytes, response_deserializer=bytes)(metadata=AUTHORIZED)
+        await call.write(b"\xff\xff\xff")
+        assert (await ending(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE")
+
+    @pytest.mark.parametrize(("metadata", "reason"), [((), "TOKEN_MISSING"), ((("authorization", "Bearer wrong"),), "TOKEN_UNKNOWN")])
+    async def test_who_is_not_known_is_refused(self, reflected: Reflected, service: str, metadata: Any, reason: str) -> None:
+        await reflected.load(service)
+        method, request = reflected.method(service)
+        call = method(metadata=metadata)
+        try:
+            await call.write(request(**OPENINGS[service]))
+        except grpc.aio.AioRpcError:
+            pass
+        assert (await ending(call))[:2] == (grpc.StatusCode.UNAUTHENTICATED, reason)
+
+
+async def test_unary_methods_of_services_not_built_say_so(reflected: Reflected) -> None:
+    service = "malha.api.conversation.v1.ConversationService"
+    await reflected.load(service)
+    method, request = reflected.method(service, "ListConversations")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await method(request(), metadata=AUTHORIZED)
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert reason_of(raised.value.trailing_metadata()) == "NOT_IN_THIS_VERSION"
+
+
+async def test_health_tells_each_service(server: RunningServer, channel: grpc.aio.Channel) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    stub = health_pb2_grpc.HealthStub(channel)
+    for service in ["", *BUILT]:
+        assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.Check(health_pb2.HealthCheckRequest(service="malha.api.ocr.v1.OcrService"))
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND

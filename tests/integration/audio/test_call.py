@@ -1,0 +1,348 @@
+"""Calls over a real server: what a client hears back, and what bad input and lost clients do."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence, voice
+
+from malha.api.audio.v1 import audio_pb2 as api
+from malha.api.audio.v1 import audio_pb2_grpc
+from malha.runtime.settings import RuntimeSettings
+from malha.runtime.status import from_rpc_error
+from malha.runtime.stream import StreamLimits
+from malha.transcribe.engine import Hypothesis, RecognitionConfig
+from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.settings import TranscribeSettings
+
+PIECE = 1600
+SENTENCES = np.concatenate((silence(0.5), voice(1.2), silence(0.8), voice(1.5), silence(0.6)))
+NULL = NullEngine(TranscribeSettings(_env_file=None))
+
+
+class Caller:
+    """A client of one call."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: Any = AUTHORIZED) -> None:
+        self.call: Any = audio_pb2_grpc.AudioStreamServiceStub(channel).Stream(metadata=metadata)
+        self.events: list[api.StreamResponse] = []
+
+    async def open(self, **fields: Any) -> api.Opened:
+        fields.setdefault("format", {"encoding": "ENCODING_PCM16"})
+        await self.call.write(api.StreamRequest(open=api.Open(**fields)))
+        return (await self.read()).opened
+
+    async def send(self, audio: np.ndarray, position: int | None = None, piece: int = PIECE) -> None:
+        for at in range(0, len(audio), piece):
+            content = audio[at : at + piece].tobytes()
+            await self.call.write(api.StreamRequest(audio=api.Audio(content=content, position=None if position is None else position + at)))
+
+    async def control(self, **control: Any) -> None:
+        await self.call.write(api.StreamRequest(control=api.Control(**control)))
+
+    async def read(self) -> api.StreamResponse:
+        event = await asyncio.wait_for(self.call.read(), 10)
+        if event is grpc.aio.EOF:
+            await self.call.wait_for_connection()
+            raise AssertionError(f"ended: {await self.call.code()} {await self.call.details()}")
+        self.events.append(event)
+        return event
+
+    async def finish(self) -> list[api.StreamResponse]:
+        await self.call.write(api.StreamRequest(finish=api.Finish()))
+        return await self.rest()
+
+    async def rest(self) -> list[api.StreamResponse]:
+        while (event := await asyncio.wait_for(self.call.read(), 15)) is not grpc.aio.EOF:
+            self.events.append(event)
+        return self.events
+
+    async def error(self) -> Any:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await self.rest()
+            raise grpc.aio.AioRpcError(await self.call.code(), None, await self.call.trailing_metadata(), await self.call.details())
+        return from_rpc_error(raised.value)
+
+    def of(self, kind: str) -> list[Any]:
+        return [getattr(event, kind) for event in self.events if event.WhichOneof("event") == kind]
+
+    @property
+    def finals(self) -> list[Any]:
+        return [transcript.segment for transcript in self.of("transcript") if transcript.segment.state == 2]
+
+
+@pytest.fixture
+def caller(channel: grpc.aio.Channel) -> Caller:
+    return Caller(channel)
+
+
+async def test_a_call_from_open_to_closed(caller: Caller) -> None:
+    opened = await caller.open(languages=["en"], channels=[{"role": "ROLE_CUSTOMER"}])
+    assert (opened.engine.name, opened.clock_rate, list(opened.languages)) == ("null", 16_000, ["en"])
+    await caller.send(SENTENCES, position=0)
+    events = await caller.finish()
+    assert [segment.id for segment in caller.finals] == ["0-1", "0-2"]
+    assert all(segment.role == 2 and segment.text.endswith("s of speech") for segment in caller.finals)
+    assert [event.seq for event in events if event.seq] == [1, 2, 3, 4], "finals, summary and closed, each once"
+    assert [event.WhichOneof("event") for event in events][-2:] == ["summary", "closed"]
+    [summary] = caller.of("summary")
+    assert summary.segments == 2
+    assert summary.duration.ToTimedelta().total_seconds() == pytest.approx(len(SENTENCES) / 16_000)
+    assert summary.channels[0].talk.ToTimedelta().total_seconds() == pytest.approx(2.7, abs=0.3)
+
+
+async def test_an_event_names_the_position_that_decided_it(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(SENTENCES, position=0)
+    await caller.finish()
+    for event in caller.events:
+        if event.WhichOneof("event") == "speech_ended":
+            heard = event.position / 16_000 - event.speech_ended.time.ToTimedelta().total_seconds()
+            assert 0.28 <= heard <= 0.45, "the hangover, to the end of a 100 ms piece"
+
+
+async def test_two_channels_have_their_own_segments_and_roles(caller: Caller) -> None:
+    await caller.open(format={"encoding": "ENCODING_PCM16", "channels": 2}, channels=[{"role": "ROLE_AGENT"}, {"role": "ROLE_CUSTOMER"}])
+    left = np.concatenate((silence(0.3), voice(1.0), silence(2.2)))
+    right = np.concatenate((silence(2.0), voice(1.0, seed=3), silence(0.5)))
+    await caller.send(np.stack((left, right), axis=1))
+    await caller.finish()
+    assert [(segment.channel, segment.role) for segment in caller.finals] == [(0, 1), (1, 2)]
+    assert [channel.segments for channel in caller.of("summary")[0].channels] == [1, 1]
+
+
+async def test_eight_kilohertz_mulaw(caller: Caller) -> None:
+    from malha.audio.formats.g711 import encode_mulaw
+
+    await caller.open(format={"encoding": "ENCODING_MULAW", "sample_rate_hertz": 8000})
+    audio = np.concatenate((silence(0.5, 8000), voice(1.2, 8000), silence(0.6, 8000)))
+    await caller.call.write(api.StreamRequest(audio=api.Audio(content=bytes(encode_mulaw(audio)))))
+    await caller.finish()
+    [final] = caller.finals
+    assert final.end.ToTimedelta().total_seconds() == pytest.approx(1.7, abs=0.15)
+
+
+async def test_silence_only_is_an_empty_transcript(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(silence(3.0))
+    await caller.finish()
+    assert caller.finals == []
+    assert await caller.call.code() is grpc.StatusCode.OK
+
+
+async def test_no_audio_at_all(caller: Caller) -> None:
+    await caller.open()
+    await caller.finish()
+    assert caller.of("summary")[0].segments == 0
+
+
+async def test_overlap_is_trimmed_and_changes_nothing(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(SENTENCES[:20_000], position=0)
+    await caller.send(SENTENCES[12_800:], position=12_800)
+    await caller.finish()
+    assert len(caller.finals) == 2
+    assert caller.of("gap") == []
+    assert caller.of("summary")[0].duration.ToTimedelta().total_seconds() == pytest.approx(len(SENTENCES) / 16_000)
+
+
+async def test_a_gap_is_told_and_marks_the_time(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(SENTENCES, position=0)
+    jump = len(SENTENCES) + 160_000
+    await caller.send(SENTENCES, position=jump)
+    await caller.finish()
+    [gap] = caller.of("gap")
+    assert (getattr(gap, "from"), gap.to) == (len(SENTENCES), jump)
+    starts = [segment.start.ToTimedelta().total_seconds() for segment in caller.finals]
+    assert len(starts) == 4
+    assert starts[2] - starts[0] == pytest.approx(jump / 16_000, abs=0.05)
+
+
+async def test_flush_ends_the_utterance_now(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(np.concatenate((silence(0.3), voice(1.0))))
+    await caller.control(flush={})
+    while not caller.finals:
+        await caller.read()
+    await caller.finish()
+    assert len(caller.finals) == 1
+
+
+async def test_a_muted_channel_and_a_held_call_hear_nothing_and_time_goes_on(caller: Caller) -> None:
+    await caller.open()
+    await caller.control(mute={"muted": True})
+    await caller.send(SENTENCES)
+    await caller.control(mute={"muted": False})
+    await caller.control(hold={"on_hold": True})
+    await caller.send(SENTENCES)
+    await caller.control(hold={"on_hold": False})
+    await caller.send(SENTENCES)
+    await caller.finish()
+    assert len(caller.finals) == 2
+    assert caller.finals[0].start.ToTimedelta().total_seconds() == pytest.approx(2 * len(SENTENCES) / 16_000 + 0.5, abs=0.15)
+
+
+async def test_keys_are_counted_and_never_told(caller: Caller) -> None:
+    await caller.open(channels=[{"role": "ROLE_CUSTOMER"}])
+    await caller.control(dtmf={"digits": "4929#"})
+    await caller.send(silence(0.5))
+    await caller.finish()
+    assert caller.of("summary")[0].channels[0].dtmf_digits == 5
+    assert "4929" not in str(caller.events)
+
+
+async def test_what_this_version_lacks_is_warned_about(caller: Caller) -> None:
+    await caller.open(insights=True, diarize=True, denoise=True)
+    await caller.finish()
+    assert [warning.reason for warning in caller.of("warning")] == ["NOT_IN_THIS_VERSION"] * 3
+
+
+async def test_acks_let_the_caller_forget(caller: Caller) -> None:
+    await caller.open()
+    await caller.send(np.concatenate((SENTENCES, silence(6.0))), position=0)
+    await caller.finish()
+    ack = caller.of("ack")[-1]
+    end = len(SENTENCES) + 96_000
+    assert ack.received_through == end
+    assert end - 3 * 16_000 <= ack.keep_from <= end
+
+
+BAD_OPENS = [
+    ({"format": {"encoding": "ENCODING_FILE"}}, "FILE_NEEDS_BATCH"),
+    ({"format": {"encoding": "ENCODING_PCM16", "sample_rate_hertz": 4000}}, "INVALID_FIELD"),
+    ({"format": {}}, "INVALID_FIELD"),
+    ({"format": {"encoding": "ENCODING_PCM16", "channels": 3}}, "INVALID_FIELD"),
+    ({"channels": [{"role": 1}, {"role": 2}], "format": {"encoding": "ENCODING_PCM16", "channels": 1}}, "TOO_MANY_ROLES"),
+    ({"window": {"batch": {"seconds": 8}, "max_batch": {"seconds": 4}}}, "INVALID_WINDOW"),
+    ({"tenant_id": "other"}, "FOREIGN_TENANT"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), BAD_OPENS)
+async def test_a_bad_open_is_refused(caller: Caller, fields: dict[str, Any], reason: str) -> None:
+    fields = {"format": {"encoding": "ENCODING_PCM16"}} | fields
+    await caller.call.write(api.StreamRequest(open=api.Open(**fields)))
+    assert (await caller.error()).reason == reason
+
+
+async def test_the_other_tenant_may_name_itself(channel: grpc.aio.Channel) -> None:
+    caller = Caller(channel, (("authorization", f"Bearer {OTHER_TOKEN}"),))
+    await caller.open(tenant_id="other")
+    await caller.finish()
+
+
+async def test_resume_is_visibly_absent(caller: Caller) -> None:
+    await caller.call.write(api.StreamRequest(resume=api.Resume(token="x")))
+    error = await caller.error()
+    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IN_THIS_VERSION")
+
+
+@pytest.mark.parametrize("session", ["abc", "01890000-0000-7000-8000-000000000000"])
+async def test_a_session_id_that_is_none_or_of_another_time_is_refused(channel: grpc.aio.Channel, session: str) -> None:
+    caller = Caller(channel, (*AUTHORIZED, ("malha-session", session)))
+    await caller.call.write(api.StreamRequest(open=api.Open(format={"encoding": "ENCODING_PCM16"})))
+    assert (await caller.error()).reason in {"INVALID_SESSION_ID", "CLOCK_OFF"}
+
+
+async def test_half_a_sample_is_refused(caller: Caller) -> None:
+    await caller.open()
+    await caller.call.write(api.StreamRequest(audio=api.Audio(content=b"\x00" * 3)))
+    assert (await caller.error()).reason == "PARTIAL_FRAME"
+
+
+async def test_what_is_no_wav_is_refused(caller: Caller) -> None:
+    await caller.open(format={"encoding": "ENCODING_WAV"})
+    await caller.call.write(api.StreamRequest(audio=api.Audio(content=b"GIF89a" * 100)))
+    assert (await caller.error()).code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class StuckEngine(NullEngine):
+    """Never answers, and tells when it was given up."""
+
+    def __init__(self) -> None:
+        self.working = 0
+        self.stopped = asyncio.Event()
+
+    async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
+        self.working += 1
+        try:
+            async for _ in audio:
+                pass
+            await asyncio.sleep(3600)
+            yield Hypothesis("", final=True)
+        finally:
+            self.working -= 1
+            self.stopped.set()
+
+
+async def test_engine_work_for_a_lost_client_stops(settings: RuntimeSettings) -> None:
+    engine = StuckEngine()
+    async with RunningServer(settings, engine) as server, grpc.aio.insecure_channel(server.target) as channel:
+        caller = Caller(channel)
+        await caller.open()
+        await caller.send(SENTENCES)
+        while not engine.working:
+            await asyncio.sleep(0.01)
+        caller.call.cancel()
+        await asyncio.wait_for(engine.stopped.wait(), 1.0)  # the bar is 200 ms; this machine is shared
+        while engine.working:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_reader_that_never_reads_ends_with_reader_slow_and_disturbs_nobody(settings: RuntimeSettings) -> None:
+    limits = StreamLimits(max_waiting=20, max_behind_seconds=0.5)
+    fixed_window = (("grpc.http2.bdp_probe", 0),)  # else this client's own window grows to megabytes
+    async with (
+        RunningServer(settings, NULL, limits) as server,
+        grpc.aio.insecure_channel(server.target, options=fixed_window) as slow_channel,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
+        slow, other = Caller(slow_channel), Caller(channel)
+        await slow.open()
+        await other.open()
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            for position in range(0, 200_000 * 30_000, 200_000):  # every piece leaves a gap: one durable event each
+                await slow.send(np.zeros(1, np.int16), position=position)
+                if slow.call.done():
+                    break
+        error = await slow.error()
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "READER_SLOW")
+        await other.send(SENTENCES)
+        await other.finish()
+        assert len(other.finals) == 2
+
+
+async def test_a_recogniser_that_restarts_loses_no_utterance(settings: RuntimeSettings) -> None:
+    """Transcribe runs apart and is stopped hard while an utterance waits; another comes up on the same port."""
+    engine = StuckEngine()
+    async with RunningServer(settings, engine) as first:
+        apart = settings.model_copy(update={"transcribe_target": first.target})
+        async with RunningServer(apart, NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+            caller = Caller(channel)
+            await caller.open()
+            await caller.send(SENTENCES)
+            while not engine.working:
+                await asyncio.sleep(0.01)
+            await first.server._server.stop(grace=0)
+            async with RunningServer(settings.model_copy(update={"grpc_port": first.port}), NULL):
+                await caller.finish()
+            assert [segment.id for segment in caller.finals] == ["0-1", "0-2"]
+
+
+async def test_a_server_that_drains_says_so_and_lets_the_call_end(settings: RuntimeSettings) -> None:
+    async with RunningServer(settings, NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+        caller = Caller(channel)
+        await caller.open()
+        await caller.send(SENTENCES)
+        stopping = asyncio.create_task(server.server.stop())
+        while not caller.of("go_away"):
+            await caller.read()
+        await caller.finish()
+        await stopping
+        assert len(caller.finals) == 2
+        assert await caller.call.code() is grpc.StatusCode.OK

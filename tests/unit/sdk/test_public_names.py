@@ -1,0 +1,116 @@
+"""What users import. A change here is a change of the SDK's contract."""
+
+import inspect
+import subprocess
+import sys
+
+import malha.sdk
+from malha.sdk import LiveCall, LiveCallSync, Malha, MalhaSync, SpeechStream, SpeechStreamSync
+
+NAMES = [
+    "Ack",
+    "Aborted",
+    "AlreadyClosed",
+    "Amended",
+    "AudioSource",
+    "CallWarning",
+    "ChannelSummary",
+    "ChannelTranscript",
+    "Closed",
+    "DeadlineExceeded",
+    "Encoding",
+    "Engine",
+    "Event",
+    "Evidence",
+    "FailedPrecondition",
+    "FeedbackAction",
+    "Final",
+    "Gap",
+    "GoAway",
+    "Health",
+    "Insight",
+    "InvalidRequest",
+    "LiveCall",
+    "LiveCallSync",
+    "Malha",
+    "MalhaError",
+    "MalhaSync",
+    "Mark",
+    "Model",
+    "NotFound",
+    "Opened",
+    "Pace",
+    "Partial",
+    "PermissionDenied",
+    "Progress",
+    "QuotaExceeded",
+    "Role",
+    "Segment",
+    "ServerError",
+    "SessionLost",
+    "Speech",
+    "SpeechChunk",
+    "SpeechEnded",
+    "SpeechStarted",
+    "SpeechStream",
+    "SpeechStreamSync",
+    "Summary",
+    "TextSource",
+    "TokenMissing",
+    "Transcript",
+    "Transcription",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "UnsavedAudio",
+    "VadSettings",
+    "Voice",
+    "Window",
+    "Word",
+    "__version__",
+]
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_names():
+    assert sorted(malha.sdk.__all__) == sorted(NAMES)
+    assert all(hasattr(malha.sdk, name) for name in NAMES)
+
+
+def test_methods():
+    assert public(Malha) == {"close", "health", "live", "models", "say", "synthesize", "transcribe", "voices"}
+    steering = {"dtmf", "feedback", "finish", "flush", "hold", "mute", "unhold", "unmute"}
+    assert public(LiveCall) == steering | {"aclose", "cancel", "last_seq", "opened", "session_id", "unsaved_audio"}
+
+
+def test_the_sync_client_has_the_same_methods_and_arguments():
+    assert public(MalhaSync) == public(Malha)
+    assert public(LiveCallSync) == public(LiveCall) - {"aclose", "cancel"} | {"close"}
+    assert public(SpeechStreamSync) == public(SpeechStream) - {"aclose", "cancel"} | {"close"}
+    for name in public(Malha) - {"close"}:
+        here, there = inspect.signature(getattr(MalhaSync, name)), inspect.signature(getattr(Malha, name))
+        assert here.parameters == there.parameters
+
+
+def test_every_public_class_and_method_is_documented():
+    for name in NAMES:
+        thing = getattr(malha.sdk, name)
+        if inspect.isclass(thing):
+            assert thing.__doc__, name
+            for method in public(thing) & set(vars(thing)):
+                if inspect.isfunction(vars(thing)[method]):
+                    assert vars(thing)[method].__doc__, f"{name}.{method}"
+
+
+def test_imports_nothing_of_the_server():
+    """Nor google.protobuf, grpcio-status and the like: the SDK's dependencies are grpcio and betterproto2."""
+    program = (
+        "import sys, malha.sdk; ours = [m for m in sys.modules if m.startswith('malha.') and not m.startswith('malha.sdk')];"
+        "foreign = [m for m in sys.modules if m.startswith(('google.protobuf', 'grpc_status', 'grpclib', 'google.rpc'))];"
+        "print(ours, foreign)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[] []"
