@@ -11,7 +11,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from malha.runtime.contracts import SERVICES
+from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import DETAILS_KEY
+from malha.runtime.stream import StreamLimits
+from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.settings import TranscribeSettings
 
 BUILT = {"malha.api.audio.v1.AudioStreamService", "malha.api.transcribe.v1.TranscribeService"}
 OPENINGS = {
@@ -208,3 +212,13 @@ async def test_health_tells_each_service(server: RunningServer, channel: grpc.ai
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub.Check(health_pb2.HealthCheckRequest(service="malha.api.ocr.v1.OcrService"))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_stream_that_never_opens_is_ended_with_a_reason(settings: RuntimeSettings) -> None:
+    engine = NullEngine(TranscribeSettings(_env_file=None))
+    async with RunningServer(settings, engine, StreamLimits(open_seconds=0.2)) as server, grpc.aio.insecure_channel(server.target) as channel:
+        reflected = Reflected(channel)
+        service = "malha.api.audio.v1.AudioStreamService"
+        await reflected.load(service)
+        method, _ = reflected.method(service)
+        assert (await ending(method(metadata=AUTHORIZED)))[:2] == (grpc.StatusCode.DEADLINE_EXCEEDED, "OPEN_TIMEOUT")

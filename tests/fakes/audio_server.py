@@ -51,8 +51,8 @@ class FakeCall:
     context: grpc.aio.ServicerContext
     metadata: dict[str, str] = field(default_factory=dict)
     requests: list[audio.StreamRequest] = field(default_factory=list)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """The call ended without `finish`: seen as the end of the requests, or as cancelled."""
     seq: int = 0
 
     @property
@@ -162,11 +162,9 @@ class FakeServer(
         self.arrived.set()
         try:
             await self.behaviour(call)
-        except asyncio.CancelledError:
-            call.cancelled.set()
-            raise
         finally:
-            call.ended.set()
+            if not any(request.HasField("finish") for request in call.requests):
+                call.lost.set()
 
     async def ListModels(self, _request, context):
         await self._unary(context)
@@ -216,7 +214,9 @@ class FakeServer(
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour = polite, *, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[FakeServer]:
+async def serving(
+    behaviour: Behaviour = polite, *, port: int = 0, credentials: grpc.ServerCredentials | None = None
+) -> AsyncIterator[FakeServer]:
     """A fake server on a free port of the loopback."""
     fake = FakeServer(behaviour)
     server = grpc.aio.server(options=OPTIONS)
@@ -228,7 +228,7 @@ async def serving(behaviour: Behaviour = polite, *, credentials: grpc.ServerCred
     await health.set("", health_pb2.HealthCheckResponse.SERVING)
     await health.set("malha.api.audio.v1.AudioStreamService", health_pb2.HealthCheckResponse.SERVING)
     await health.set("malha.api.transcribe.v1.TranscribeService", health_pb2.HealthCheckResponse.NOT_SERVING)
-    address = "127.0.0.1:0"
+    address = f"127.0.0.1:{port}"
     fake.port = server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
     await server.start()
     try:

@@ -96,6 +96,7 @@ class Stream(Generic[Req, Resp]):
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
+        self._reading = False
         self._failure: ReaderSlow | None = None
         self._session: asyncio.Task[None] | None = None
         self._received = metrics.MESSAGES.labels(service, "received")
@@ -107,7 +108,11 @@ class Stream(Generic[Req, Resp]):
     async def __anext__(self) -> Req:
         if self._finished:
             raise StopAsyncIteration
+        self._reading = True
         message = await self._context.read()
+        self._reading = False
+        if self._failure is not None:
+            raise self._failure
         if message is grpc.aio.EOF:
             # A lost client cancels this task while it sleeps.
             await asyncio.sleep(self._limits.eof_grace_seconds)
@@ -172,7 +177,7 @@ class Stream(Generic[Req, Resp]):
         if self._failure is None:
             self._failure = ReaderSlow("events are not read fast enough: reconnect, resume and read them as they come", retry_seconds=0.1)
             log.warning(Event.STREAM_SLOW_READER, service=self._service, waiting=len(self._outbox))
-            if self._session is not None:
+            if self._session is not None and not self._reading:  # cancelling a read() would lose the stream, and the reason with it
                 self._session.cancel()
 
     async def _write(self) -> None:
@@ -206,7 +211,7 @@ class Stream(Generic[Req, Resp]):
             self._closing = True
             self._wake.set()
             if self._failure is not None:
-                writer.cancel()
+                self._outbox.clear()  # the write under way ends, and the status leaves, as soon as the client reads again
             with contextlib.suppress(asyncio.CancelledError, TimeoutError, grpc.aio.UsageError, grpc.RpcError):
                 await asyncio.wait_for(writer, self._limits.flush_seconds)
 
@@ -247,11 +252,16 @@ def checked(message: Any) -> Message:
 
 async def first_message(context: grpc.aio.ServicerContext[Any, Any], limits: StreamLimits) -> Message:
     """Read, validate and check the message that opens a stream."""
+    reading = asyncio.ensure_future(context.read())
     try:
-        async with asyncio.timeout(limits.open_seconds):
-            message = await context.read()
-    except TimeoutError:
-        raise DeadlineExceeded(f"no `open` within {limits.open_seconds:g} s", reason="OPEN_TIMEOUT") from None
+        await asyncio.wait({reading}, timeout=limits.open_seconds)
+    except asyncio.CancelledError:
+        reading.cancel()
+        raise
+    if not reading.done():  # it ends with the RPC; cancelled now, it would take the status below with it
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        raise DeadlineExceeded(f"no `open` within {limits.open_seconds:g} s", reason="OPEN_TIMEOUT")
+    message = await reading
     if message is grpc.aio.EOF:
         raise InvalidOrder("the stream ended before `open`: send the configuration first")
     request = checked(message)

@@ -85,6 +85,13 @@ def batches() -> tuple[float, float]:
     ) or 0
 
 
+async def batch_after(count: float) -> None:
+    """Wait until one more batch than ``count`` has begun."""
+    async with asyncio.timeout(10):
+        while batches()[0] == count:
+            await asyncio.sleep(0.01)
+
+
 async def test_says_what_the_model_says_with_word_times(engine: FasterWhisperEngine) -> None:
     found = await recognise(engine, noise(3.5), language="pt-BR", words=True)
     assert (found.text, found.language) == (SCRIPT, "pt-BR")
@@ -156,8 +163,10 @@ async def test_a_loop_is_said_once(models: Path) -> None:
 
 async def test_an_utterance_survives_the_death_of_its_worker(slow_engine: FasterWhisperEngine) -> None:
     (first,) = slow_engine.worker_pids
+    count, _ = batches()
     task = asyncio.create_task(recognise(slow_engine, noise(28)))
-    await asyncio.sleep(0.2)
+    await batch_after(count)
+    await asyncio.sleep(0.1)
     assert not task.done()
     os.kill(first, signal.SIGKILL)
     assert (await task).text == SCRIPT
@@ -167,7 +176,7 @@ async def test_an_utterance_survives_the_death_of_its_worker(slow_engine: Faster
 async def test_a_cancelled_utterance_leaves_the_others_alone(slow_engine: FasterWhisperEngine) -> None:
     count, _ = batches()
     computing = asyncio.create_task(recognise(slow_engine, noise(28)))
-    await asyncio.sleep(0.1)
+    await batch_after(count)
     queued = asyncio.create_task(recognise(slow_engine, noise(3)))
     following = asyncio.create_task(recognise(slow_engine, noise(4)))
     await asyncio.sleep(0)

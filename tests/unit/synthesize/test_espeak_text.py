@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from malha.synthesize.engines.espeak_text import Words, prepare
+from malha.synthesize.engines.espeak_text import Words, portions, prepare
 
 
 def words(text: str) -> list[str]:
@@ -42,6 +42,17 @@ def test_a_word_is_told_once_and_never_after_a_later_one() -> None:
     assert Words(prepare("  casa")).mark(0, 0.0) is None
 
 
+def test_prose_is_spoken_in_one_go_and_numbers_in_portions() -> None:
+    prose = "Não recebi a fatura de julho, de 56 reais, e quero falar com alguém. " * 5
+    assert list(portions(prose)) == [(0, len(prose))]
+    numbers = "1.234.567 " * 40
+    cuts = list(portions(numbers))
+    assert len(cuts) > 1
+    assert all(numbers[start:end].endswith(" ") for start, end in cuts)
+    assert list(portions("⣿" * 40))[:2] == [(0, 18), (18, 36)]
+    assert list(portions("")) == [(0, 0)]
+
+
 @settings(deadline=None)  # the machine may be busy
 @given(st.text())
 def test_any_text_is_prepared(text: str) -> None:
@@ -49,6 +60,7 @@ def test_any_text_is_prepared(text: str) -> None:
     assert len(prepared.origins) == len(prepared.text) + 1
     assert list(prepared.origins) == sorted(prepared.origins)
     assert not any(unicodedata.category(character) in {"Cc", "Co", "Cn"} for character in prepared.text)
+    assert "".join(prepared.text[start:end] for start, end in portions(prepared.text)) == prepared.text
     finder = Words(prepared)
     marks = [mark for position in range(len(prepared.text)) if (mark := finder.mark(position, 0.0))]
     assert all(0 <= mark.text_start < mark.text_end <= len(text) for mark in marks)
