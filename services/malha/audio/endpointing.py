@@ -6,7 +6,6 @@ All positions are sample indices of the channel since its run began (a run ends 
 """
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from malha.audio.vad import FRAME_SECONDS, Samples, VoiceActivity
 
 START_WINDOW_FRAMES, START_VOICED_FRAMES = 6, 4
+START_MASK = (1 << START_WINDOW_FRAMES) - 1
 LEAD_SECONDS, TAIL_SECONDS = 0.2, 0.1
 """Audio kept around an utterance: soft consonants lie outside what a detector calls voice."""
 PAUSE_SECONDS = 0.15
@@ -99,29 +99,34 @@ class Endpointer:
         """Whether an utterance is open."""
         return self._speaking
 
-    def feed(self, samples: Samples) -> Iterator[EndpointEvent]:
-        """Add audio; yields what it decides."""
+    def feed(self, samples: Samples) -> list[EndpointEvent]:
+        """Add audio; what it decides."""
         self._audio.append(samples)
+        events: list[EndpointEvent] = []
         for voiced, energy in self._voice.feed(samples):
             self._frames += 1
             self._energies.append(energy)
-            self._history = (self._history << 1 | voiced) & ((1 << START_WINDOW_FRAMES) - 1)
             if self._speaking:
                 if voiced:
                     self._last_voiced = self._frames
-                yield from self._end_if_due()
-            elif voiced and self._history.bit_count() >= START_VOICED_FRAMES:
-                yield self._start()
+                self._end_if_due(events)
+            else:
+                self._history = (self._history << 1 | voiced) & START_MASK
+                if voiced and self._history.bit_count() >= START_VOICED_FRAMES:
+                    events.append(self._start())
         if self._speaking:
-            yield from self._tell(self._sayable())
+            self._tell(self._sayable(), events)
         else:
             self._audio.drop_before(self.keep_from)
+        return events
 
-    def flush(self) -> Iterator[EndpointEvent]:
+    def flush(self) -> list[EndpointEvent]:
         """End the open utterance now, at what was received."""
+        events: list[EndpointEvent] = []
         if self._speaking:
-            speech_end = min(max(self._last_voiced * self._frame, self._told), self._audio.end) if self._silent else self._audio.end
-            yield from self._end(self._audio.end, speech_end)
+            silent = self._frames - self._last_voiced >= self._pause
+            self._end(self._audio.end, min(self._last_voiced * self._frame, self._audio.end) if silent else self._audio.end, events)
+        return events
 
     def skip(self, samples: int) -> None:
         """Let ``samples`` of unheard audio pass (mute, hold). The open utterance must have been flushed."""
@@ -137,10 +142,6 @@ class Endpointer:
         self._audio = _Audio()
         self._begin_run()
 
-    @property
-    def _silent(self) -> bool:
-        return self._frames - self._last_voiced >= self._pause
-
     def _start(self) -> Started:
         first = self._history.bit_length()
         self._start_frame = self._frames - first
@@ -150,29 +151,29 @@ class Endpointer:
         self._told = max(speech_start - self._lead, self._floor, self._audio.start)
         return Started(self._told, speech_start)
 
-    def _end_if_due(self) -> Iterator[EndpointEvent]:
+    def _end_if_due(self, events: list[EndpointEvent]) -> None:
         silence, length = self._frames - self._last_voiced, self._frames - self._start_frame
         if silence >= self._hangover or (length >= self._batch and silence >= self._pause):
             speech_end = self._last_voiced * self._frame
-            yield from self._end(min(speech_end + self._tail, self._audio.end), speech_end)
+            self._end(min(speech_end + self._tail, self._audio.end), speech_end, events)
         elif length >= self._max:
-            yield from self._cut()
+            self._cut(events)
 
-    def _end(self, end: int, speech_end: int) -> Iterator[EndpointEvent]:
-        yield from self._tell(end)
+    def _end(self, end: int, speech_end: int, events: list[EndpointEvent]) -> None:
+        self._tell(end, events)
         self._speaking = False
         self._history = 0
-        self._floor = end
-        yield Ended(speech_end, continues=False)
+        self._floor = max(end, self._told)
+        events.append(Ended(speech_end, continues=False))
 
-    def _cut(self) -> Iterator[EndpointEvent]:
+    def _cut(self, events: list[EndpointEvent]) -> None:
         energies = np.fromiter(self._energies, np.float64)
         quietest = self._frames - energies.size + int(energies.argmin())
         cut = max(quietest * self._frame + self._frame // 2, self._told)
-        yield from self._tell(cut)
-        yield Ended(cut, continues=True)
+        self._tell(cut, events)
+        events.append(Ended(cut, continues=True))
         self._floor, self._start_frame = cut, cut // self._frame
-        yield Started(cut, cut)
+        events.append(Started(cut, cut))
 
     def _sayable(self) -> int:
         """How far audio may be told: short of where a cut could still fall, once one is near."""
@@ -181,12 +182,11 @@ class Endpointer:
             return self._audio.end
         return max(self._told, min(self._audio.end, near * self._frame))
 
-    def _tell(self, end: int) -> Iterator[Speech]:
+    def _tell(self, end: int, events: list[EndpointEvent]) -> None:
         if end > self._told:
-            pcm = self._audio.read(self._told, end)
+            events.append(Speech(self._audio.read(self._told, end)))
             self._told = end
             self._audio.drop_before(end)
-            yield Speech(pcm)
 
 
 def _frames(seconds: float) -> int:

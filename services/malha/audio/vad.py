@@ -4,7 +4,6 @@ The gate settles most frames of silence for the price of a comparison; only what
 detector (Gaussian mixture models over six sub-bands, https://webrtc.googlesource.com/src, common_audio/vad).
 """
 
-from collections.abc import Iterator
 from math import sqrt
 
 import numpy as np
@@ -18,6 +17,8 @@ RATES = (8_000, 16_000)
 AGGRESSIVENESS = 2
 FLOOR_FALL, FLOOR_RISE, FLOOR_CREEP = 0.2, 0.02, 0.0005
 """How fast the noise floor follows a quieter frame, a louder one without voice, and one with voice (music, a hum the detector takes for voice)."""
+
+OFFSET_PACE = 0.02
 
 Samples = npt.NDArray[np.int16]
 
@@ -36,8 +37,8 @@ class VoiceActivity:
         self._offset = 0.0
         self._rest: Samples = np.empty(0, np.int16)
 
-    def feed(self, samples: Samples) -> Iterator[tuple[bool, float]]:
-        """Yields (voiced, RMS) for each whole frame; what does not fill a frame waits for the next call.
+    def feed(self, samples: Samples) -> list[tuple[bool, float]]:
+        """(voiced, RMS) of each whole frame; what does not fill a frame waits for the next call.
 
         ``samples`` is a contiguous mono int16 array of any length.
         """
@@ -45,27 +46,29 @@ class VoiceActivity:
             samples = np.concatenate((self._rest, samples))
         size = self.frame_samples
         count = samples.size // size
-        self._rest = samples[count * size :]
+        whole = count * size
+        self._rest = samples[whole:]
         if not count:
-            return
-        frames = samples[: count * size].astype(np.float32).reshape(count, size)
-        offset = float(frames.sum()) / frames.size
-        # Cheap lines and cards have a constant offset; it is no loudness. It drifts, so it is followed.
-        self._offset += (offset - self._offset) * (0.1 if self._offset else 1.0)
-        squares: list[float] = np.einsum("ij,ij->i", frames, frames).tolist()
-        view = memoryview(np.ascontiguousarray(samples)).cast("B")
-        size_bytes = size * 2
-        offset_square = self._offset * self._offset
-        for index, square in enumerate(squares):
-            energy = sqrt(max(square / size - offset_square, 0.0))
-            floor = self.noise_floor
-            if energy <= self._min_energy or energy <= floor * self._multiplier:
-                voiced = False
-            else:
-                voiced = self._is_speech(view[index * size_bytes : (index + 1) * size_bytes], self._rate)
-            pace = FLOOR_CREEP if voiced else FLOOR_FALL if energy < floor else FLOOR_RISE
-            self.noise_floor = floor + (energy - floor) * pace
-            yield voiced, energy
+            return []
+        heard = samples[:whole]
+        frames = heard.astype(np.float32).reshape(count, size)
+        sums = frames.sum(axis=1).tolist()
+        squares = np.einsum("ij,ij->i", frames, frames).tolist()
+        pcm, size_bytes = memoryview(heard).cast("B"), size * 2
+        floor, multiplier, min_energy, offset = self.noise_floor, self._multiplier, self._min_energy, self._offset
+        found = []
+        at = 0
+        for total, square in zip(sums, squares, strict=True):
+            # Cheap lines and cards have a constant offset; it is no loudness. It drifts, so it is followed.
+            offset += (total / size - offset) * (OFFSET_PACE if offset else 1.0)
+            power = square / size - offset * offset
+            energy = sqrt(power) if power > 0 else 0.0
+            voiced = energy > min_energy and energy > floor * multiplier and self._is_speech(pcm[at : at + size_bytes], self._rate)
+            floor += (energy - floor) * (FLOOR_CREEP if voiced else FLOOR_FALL if energy < floor else FLOOR_RISE)
+            found.append((voiced, energy))
+            at += size_bytes
+        self.noise_floor, self._offset = floor, offset
+        return found
 
     def reset(self) -> None:
         """Forget the incomplete frame: the audio that follows is not its continuation. The noise floor stays."""

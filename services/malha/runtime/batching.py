@@ -224,12 +224,11 @@ class _Queue(Generic[T, R]):
         key = min(first, key=lambda key: next(iter(first[key])))
         batch: list[_Waiting[T, R]] = []
         while len(batch) < size and key in self._keys:
-            sharing = sorted((tenant for tenant, keys in self._tenants.items() if key in keys), key=self._last_turn)
-            for tenant in sharing[: size - len(batch)]:
-                waiting = next(iter(self._tenants[tenant][key].values()))
-                self.discard(waiting)
-                self._note_turn(tenant)
-                batch.append(waiting)
+            tenant = min((tenant for tenant, keys in self._tenants.items() if key in keys), key=self._last_turn)
+            waiting = next(iter(self._tenants[tenant][key].values()))
+            self.discard(waiting)
+            self._note_turn(tenant)
+            batch.append(waiting)
         return batch
 
     def _last_turn(self, tenant: str) -> int:

@@ -18,7 +18,8 @@ from malha.runtime.auth import Authenticator, Principal, current_principal
 from malha.runtime.errors import Internal, MalhaError, ResourceExhausted, Unavailable, Unimplemented
 from malha.runtime.logs import Event
 from malha.runtime.status import abort
-from malha.runtime.stream import Stream, Streams, checked, decoder, first_message
+from malha.runtime.stream import MalformedMessage, Stream, Streams, decoder, first_message
+from malha.runtime.validation import stream_validator, validate
 
 log = logs.get("runtime.rpc")
 
@@ -79,9 +80,10 @@ class Handlers:
         serialize = message_factory.GetMessageClass(descriptor.output_type).SerializeToString
         service, name = descriptor.containing_service.full_name, descriptor.name
         if descriptor.client_streaming:
+            check = stream_validator(descriptor.input_type)
 
             async def stream(_: AsyncIterator[Any], context: Any) -> None:
-                await self._call(service, name, context, lambda principal, metadata: self._stream(service, name, method, context, principal, metadata))
+                await self._call(service, name, context, lambda principal, metadata: self._stream(service, name, method, context, principal, metadata, check))
 
             return grpc.stream_stream_rpc_method_handler(stream, deserialize, serialize)  # type: ignore[arg-type]  # grpc-stubs know no aio handlers
 
@@ -92,13 +94,20 @@ class Handlers:
         return grpc.unary_unary_rpc_method_handler(unary, deserialize, serialize)  # type: ignore[arg-type]  # grpc-stubs know no aio handlers
 
     async def _stream(
-        self, service: str, name: str, method: StreamMethod | UnaryMethod | None, context: Any, principal: Principal, metadata: Mapping[str, str]
+        self,
+        service: str,
+        name: str,
+        method: StreamMethod | UnaryMethod | None,
+        context: Any,
+        principal: Principal,
+        metadata: Mapping[str, str],
+        check: Callable[[Message], None],
     ) -> None:
         if not isinstance(method, StreamMethod):
             raise _absent(service, name)
         self._admit()
-        opening = await first_message(context, self._streams.limits)
-        stream: Stream[Any, Any] = Stream(context, opening, principal, metadata, self._streams.limits, service)
+        opening = await first_message(context, self._streams.limits, check)
+        stream: Stream[Any, Any] = Stream(context, opening, principal, metadata, self._streams.limits, service, check)
         await self._streams.run(stream, method.session, service)
 
     def _admit(self) -> None:
@@ -110,7 +119,10 @@ class Handlers:
     async def _unary(self, service: str, name: str, method: StreamMethod | UnaryMethod | None, request: Any, principal: Principal) -> Message:
         if not isinstance(method, UnaryMethod):
             raise _absent(service, name)
-        return await method.answer(checked(request), principal)
+        if isinstance(request, MalformedMessage):
+            raise request
+        validate(request)
+        return await method.answer(request, principal)
 
     async def _call(self, service: str, method: str, context: Any, run: Callable[[Principal, Mapping[str, str]], Awaitable[Any]]) -> Any:
         """Run one RPC: who calls, under which trace, how it ended."""

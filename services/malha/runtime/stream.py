@@ -22,7 +22,7 @@ from malha.runtime import logs, metrics
 from malha.runtime.auth import Principal
 from malha.runtime.errors import DeadlineExceeded, InvalidArgument, InvalidOrder, MalhaError, Unavailable
 from malha.runtime.logs import Event
-from malha.runtime.validation import validate
+from malha.runtime.validation import stream_validator
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
@@ -78,6 +78,7 @@ class Stream(Generic[Req, Resp]):
         metadata: Mapping[str, str],
         limits: StreamLimits,
         service: str,
+        validate: Callable[[Message], None],
     ) -> None:
         self.opening = opening
         self.principal = principal
@@ -88,6 +89,7 @@ class Stream(Generic[Req, Resp]):
         self._context = context
         self._limits = limits
         self._service = service
+        self._validate = validate
         self._loop = asyncio.get_running_loop()
         self._openings = openings_of(opening)
         self._finished = False
@@ -119,14 +121,16 @@ class Stream(Generic[Req, Resp]):
             self._finished = True
             raise StopAsyncIteration
         self._received.inc()
-        request = checked(message)
-        kind = request.WhichOneof("request")
+        if isinstance(message, MalformedMessage):
+            raise message
+        self._validate(message)
+        kind = message.WhichOneof("request")
         if kind == "finish":
             self._finished = True
             raise StopAsyncIteration
         if kind in self._openings:
             raise InvalidOrder(f"`{kind}` comes first and once: open a new stream for a new session")
-        return cast("Req", request)
+        return cast("Req", message)
 
     def emit(self, response: Resp, *, partial_of: Hashable | None = None) -> None:
         """Queue an event without waiting. A newer partial of the same thing replaces one that still waits, and so does the
@@ -242,15 +246,7 @@ def decoder(message_type: type[Message]) -> Callable[[bytes], Message | Malforme
     return decode
 
 
-def checked(message: Any) -> Message:
-    """The message, validated. Raises MalformedMessage or InvalidArgument."""
-    if isinstance(message, MalformedMessage):
-        raise message
-    validate(message)
-    return cast("Message", message)
-
-
-async def first_message(context: grpc.aio.ServicerContext[Any, Any], limits: StreamLimits) -> Message:
+async def first_message(context: grpc.aio.ServicerContext[Any, Any], limits: StreamLimits, validate: Callable[[Message], None]) -> Message:
     """Read, validate and check the message that opens a stream."""
     reading = asyncio.ensure_future(context.read())
     try:
@@ -264,7 +260,10 @@ async def first_message(context: grpc.aio.ServicerContext[Any, Any], limits: Str
     message = await reading
     if message is grpc.aio.EOF:
         raise InvalidOrder("the stream ended before `open`: send the configuration first")
-    request = checked(message)
+    if isinstance(message, MalformedMessage):
+        raise message
+    validate(message)
+    request = cast("Message", message)
     kind, allowed = request.WhichOneof("request"), openings_of(request)
     if kind not in allowed:
         raise InvalidOrder(f"`{kind}` came first: send {' or '.join(f'`{name}`' for name in sorted(allowed))} before it")

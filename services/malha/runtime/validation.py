@@ -1,5 +1,9 @@
 """The rules written in the contracts (protovalidate), enforced once, where a message enters a process."""
 
+from collections.abc import Callable
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from protovalidate import ValidationError, Validator
 
@@ -14,9 +18,58 @@ def validate(message: Message) -> None:
         _validator.validate(message)
     except ValidationError as error:
         violations = {_path(violation.proto): violation.proto.message or violation.proto.rule_id for violation in error.violations}
-        raise InvalidArgument(
-            "; ".join(f"{field or 'the message'}: {text}" for field, text in violations.items()), reason="INVALID_FIELD", violations=violations
-        ) from None
+        raise _invalid(violations) from None
+
+
+def stream_validator(request: Descriptor) -> Callable[[Message], None]:
+    """The validator of a stream's requests, which are a oneof.
+
+    protovalidate copies a message to look at it: 10 us and more for 100 ms of audio. So kinds whose only rules are lengths of bytes (audio,
+    a piece of a document) are checked here, by the same rules, read from the contract; every other kind goes to protovalidate.
+    """
+    lengths = {field.name: rules for field in request.oneofs_by_name["request"].fields if (rules := _only_lengths(field)) is not None}
+
+    def check(message: Message) -> None:
+        kind = message.WhichOneof("request")
+        rules = lengths.get(kind) if kind is not None else None
+        if rules is None:
+            validate(message)
+            return
+        part = getattr(message, kind)
+        for name, limit in rules:
+            if len(getattr(part, name)) > limit:
+                raise _invalid({f"{kind}.{name}": f"value length must be at most {limit} bytes"})
+
+    return check
+
+
+def _only_lengths(field: FieldDescriptor) -> tuple[tuple[str, int], ...] | None:
+    """(field, most bytes) of a message whose rules say no more than that; None if they do."""
+    kind = field.message_type
+    if kind is None or kind.GetOptions().HasExtension(validate_pb2.message) or field.GetOptions().HasExtension(validate_pb2.field):
+        return None
+    limits = []
+    for part in kind.fields:
+        if part.message_type is not None or part.is_repeated or part.containing_oneof not in (None, *_optional(part)):
+            return None
+        options = part.GetOptions()
+        if options.HasExtension(validate_pb2.field):
+            rules = options.Extensions[validate_pb2.field]
+            if rules != validate_pb2.FieldRules(bytes=validate_pb2.BytesRules(max_len=rules.bytes.max_len)):
+                return None
+            limits.append((part.name, rules.bytes.max_len))
+    return tuple(limits) if limits else None
+
+
+def _optional(field: FieldDescriptor) -> tuple[object, ...]:
+    """The oneof protobuf makes up for an `optional` field."""
+    oneof = field.containing_oneof
+    return (oneof,) if oneof is not None and oneof.name == f"_{field.name}" else ()
+
+
+def _invalid(violations: dict[str, str]) -> InvalidArgument:
+    message = "; ".join(f"{field or 'the message'}: {text}" for field, text in violations.items())
+    return InvalidArgument(message, reason="INVALID_FIELD", violations=violations)
 
 
 def _path(violation: object) -> str:
