@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from malha.api.transcribe.v1 import transcribe_pb2 as transcribe_api
-from malha.audio.endpointing import EndpointConfig, Endpointer, EndpointEvent, Ended, Speech, Started
+from malha.audio.endpointing import Ended, EndpointConfig, Endpointer, EndpointEvent, Speech, Started
 from malha.audio.events import (
     Ack,
     CallEvent,
@@ -324,7 +324,7 @@ class Call:
         context: _Open = utterance.context
         context.revision += 1
         end = context.audio_start + partial.audio.ToNanoseconds() / 1e9
-        segment = Segment(context.id, context.revision, False, context.channel.index, context.channel.figures.role, partial.text, context.start, max(end, context.start))  # noqa: FBT003 - `final`, by position
+        segment = Segment(context.id, context.revision, False, context.channel.index, context.channel.figures.role, partial.text, context.start, max(end, context.start))
         self._emit(segment, self._timeline.received_through)
 
     def _on_final(self, utterance: Utterance, final: transcribe_api.Final) -> None:

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 from malha.audio.formats.samples import Samples
 from malha.audio.formats.upload import FileDecoder, limit_process
@@ -95,8 +95,7 @@ class UploadDecoder:
             await stream.send(path)
             await stream.finish()
             async for output in stream:
-                rate, samples = output.item  # type: ignore[misc]  # what DecodeStream yields
-                yield rate, samples
+                yield cast("tuple[int, Samples]", output.item)
 
 
 class DecodeStream:

@@ -54,7 +54,7 @@ class VoiceActivity:
         frames = heard.astype(np.float32).reshape(count, size)
         sums = frames.sum(axis=1).tolist()
         squares = np.einsum("ij,ij->i", frames, frames).tolist()
-        pcm, size_bytes = memoryview(heard).cast("B"), size * 2
+        pcm, size_bytes = heard.data.cast("B"), size * 2
         floor, multiplier, min_energy, offset = self.noise_floor, self._multiplier, self._min_energy, self._offset
         found = []
         at = 0

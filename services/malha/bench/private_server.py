@@ -19,7 +19,7 @@ from malha.runtime.errors import Unavailable
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 LOG_TAIL_BYTES = 4_000
-PLACE = re.compile(r"(MALHA_)?API_TOKENS|MALHA_(HOST|INSECURE|DATA_DIR|TLS_.*|.*_PORT|.*_TARGET)")
+PLACE = re.compile(r"(MALHA_)?API_TOKENS|MALHA_(EDGE_)?(HOST|INSECURE|DATA_DIR|TLS_.*|TRUSTED_PROXIES|(.*_)?PORT|.*_TARGET)")
 """Settings that say where a server is and who may use it: a private one has its own. What is set for its engines holds for it too."""
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from malha.cli.output import print_json, status
 
 app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
@@ -21,6 +20,7 @@ Save = Annotated[Path | None, typer.Option(help="Also write the JSON to this fil
     "  malha bench live --sessions 100 --seconds 120 --pace-factor 30   an hour of each call"
 )
 def live(
+    *,
     sessions: Annotated[int, typer.Option(min=1, max=10_000, help="Calls at once.")] = 50,
     seconds: Annotated[float, typer.Option(min=1.0, max=86_400.0, help="How long they stream.")] = 20.0,
     engine: Annotated[str, typer.Option(help="The recogniser of the server that is started.")] = "null",
@@ -29,7 +29,9 @@ def live(
     pace_factor: Annotated[float, typer.Option(min=1.0, max=100.0, help="Send audio this many times faster than it was spoken.")] = 1.0,
     curve: Annotated[str, typer.Option(help="Several runs: calls, or CALLS@CHUNK_MS, comma separated.", show_default=False)] = "",
     url: Annotated[str, typer.Option(help="ws:// URL of a running server's stream; else one is started.", show_default=False)] = "",
-    token: Annotated[str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)] = "",
+    token: Annotated[
+        str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)
+    ] = "",
     edge_pid: Annotated[int, typer.Option(help="Measure that server's edge process.", show_default=False)] = 0,
     live_pid: Annotated[int, typer.Option(help="Measure that server's live process.", show_default=False)] = 0,
     save: Save = None,
@@ -58,13 +60,21 @@ def live(
     "  malha bench asr call.flac --target 127.0.0.1:50051 --language pt --json"
 )
 def asr(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Recordings; a .txt beside one is its true text.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            exists=True, dir_okay=False, readable=True, help="Recordings; a .txt beside one is its true text.", show_default=False
+        ),
+    ],
+    *,
     sessions: Annotated[int, typer.Option(min=1, max=1000, help="Calls at once.")] = 1,
     engine: Annotated[str, typer.Option(help="The recogniser of the server that is started.")] = "auto",
     language: Annotated[str, typer.Option("--language", "-l", help="What is spoken, such as en or pt-BR.", show_default=False)] = "",
     hangover_ms: Annotated[int, typer.Option(min=90, max=5000, help="Silence that ends an utterance.")] = 300,
     target: Annotated[str, typer.Option(help="host:port of a running server; else one is started.", show_default=False)] = "",
-    token: Annotated[str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)] = "",
+    token: Annotated[
+        str, typer.Option(envvar="MALHA_TOKEN", help="That server's token; else the data directory's.", show_default=False)
+    ] = "",
     save: Save = None,
     json: Json = False,
 ) -> None:

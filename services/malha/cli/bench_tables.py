@@ -11,7 +11,22 @@ Report = Mapping[str, Any]
 
 def live_table(reports: Sequence[Report]) -> Group:
     """One line for each run, and what to know about them."""
-    table = Table("calls", "chunk", "lost", "dup.", "added p50", "p95", "p99", "CPU edge", "live", "RSS edge", "live", "a call", "load late p99", title="live calls")
+    table = Table(
+        "calls",
+        "chunk",
+        "lost",
+        "dup.",
+        "added p50",
+        "p95",
+        "p99",
+        "CPU edge",
+        "live",
+        "RSS edge",
+        "live",
+        "a call",
+        "load late p99",
+        title="live calls",
+    )
     for report in reports:
         added, cpu, rss = report["added_ms"], report["cpu_ms_per_audio_s"], report["rss_mb"]
         per_call = report["rss_mb_per_session"]
@@ -27,7 +42,9 @@ def live_table(reports: Sequence[Report]) -> Group:
             _number(report["generator_late_ms"]["p99"], "ms") + (" !" if report["generator_late"] else ""),
         )
     notes = [_notes(report) for report in reports]
-    return Group(table, *filter(None, notes), "added: from sending the chunk that made the server decide to its event; CPU: for each second of audio")
+    return Group(
+        table, *filter(None, notes), "added: from sending the chunk that made the server decide to its event; CPU: for each second of audio"
+    )
 
 
 def asr_tables(report: Report) -> Group:
@@ -35,11 +52,27 @@ def asr_tables(report: Report) -> Group:
     files = Table("file", "length", "calls", "WER", "final p50", "p95", title=f"{report['engine']}, {report['sessions']} at once")
     for file in report["files"]:
         final = file["final_ms"]
-        files.add_row(file["file"], f"{file['seconds']} s", str(file["calls"]), _share(file["wer"]), _number(final["p50"], "ms", 0), _number(final["p95"], "ms", 0))
+        files.add_row(
+            file["file"],
+            f"{file['seconds']} s",
+            str(file["calls"]),
+            _share(file["wer"]),
+            _number(final["p50"], "ms", 0),
+            _number(final["p95"], "ms", 0),
+        )
     final = report["final_ms"]
     files.add_section()
-    files.add_row("all", f"{report['audio_seconds']} s", str(report["calls"]), _share(report["wer"]), _number(final["p50"], "ms", 0), _number(final["p95"], "ms", 0))
-    return Group(files, f"real-time factor {report['rtf']}; finals count from the acoustic end, {report['hangover_ms']} ms of hangover in them")
+    files.add_row(
+        "all",
+        f"{report['audio_seconds']} s",
+        str(report["calls"]),
+        _share(report["wer"]),
+        _number(final["p50"], "ms", 0),
+        _number(final["p95"], "ms", 0),
+    )
+    return Group(
+        files, f"real-time factor {report['rtf']}; finals count from the acoustic end, {report['hangover_ms']} ms of hangover in them"
+    )
 
 
 def _notes(report: Report) -> str:

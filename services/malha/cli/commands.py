@@ -6,21 +6,29 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
 from malha.cli.output import note, print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]", show_default=False)]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Allow an address that other machines reach, without TLS.")]
-AdminPort = Annotated[int | None, typer.Option(help="Port of /metrics and probes; 0 takes a free one.  [default: 9090]", show_default=False)]
-Target = Annotated[str | None, typer.Option(envvar="MALHA_TARGET", help="The server's gRPC address.  [default: 127.0.0.1:50051]", show_default=False)]
+AdminPort = Annotated[
+    int | None, typer.Option(help="Port of /metrics and probes; 0 takes a free one.  [default: 9090]", show_default=False)
+]
+Target = Annotated[
+    str | None, typer.Option(envvar="MALHA_TARGET", help="The server's gRPC address.  [default: 127.0.0.1:50051]", show_default=False)
+]
 Language = Annotated[str, typer.Option("--language", "-l", help="What is spoken, such as en or pt-BR.", show_default=False)]
-AudioFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A recording: WAV, FLAC, MP3, Ogg, WebM.", show_default=False)]
+AudioFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A recording: WAV, FLAC, MP3, Ogg, WebM.", show_default=False)
+]
 
 
 def up(
+    *,
     host: Host = None,
-    port: Annotated[int, typer.Option(help="Port of the edge: REST and WebSocket; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int | None, typer.Option(help="Port of REST and WebSocket; 0 takes a free one.  [default: 8000]", show_default=False)
+    ] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 takes a free one.  [default: 50051]", show_default=False)] = None,
     admin_port: AdminPort = None,
     insecure: Insecure = False,
@@ -36,7 +44,10 @@ def up(
 
 
 def serve(
-    names: Annotated[list[str], typer.Argument(help="Capabilities: audio, transcribe, synthesize; or live, which is all.", show_default=False)],
+    names: Annotated[
+        list[str], typer.Argument(help="Capabilities: audio, transcribe, synthesize; or live, which is all.", show_default=False)
+    ],
+    *,
     port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 takes a free one.  [default: 50051]", show_default=False)] = None,
     host: Host = None,
     admin_port: AdminPort = None,
@@ -51,6 +62,7 @@ def serve(
 
 
 def demo(
+    *,
     lang: Annotated[Literal["en", "pt", "es"], typer.Option(help="Language of the call; pt and es fetch a Whisper model.")] = "en",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch the model without asking.")] = False,
     json: Json = False,
@@ -63,6 +75,7 @@ def demo(
 
 def call(
     file: AudioFile,
+    *,
     language: Language = "",
     roles: Annotated[str, typer.Option(help="Who speaks on each channel, such as agent,customer.", show_default=False)] = "",
     model: Annotated[str, typer.Option(help="The recogniser's model.", show_default=False)] = "",
@@ -77,7 +90,11 @@ def call(
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Recordings: WAV, FLAC, MP3, Ogg, WebM.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, readable=True, help="Recordings: WAV, FLAC, MP3, Ogg, WebM.", show_default=False),
+    ],
+    *,
     language: Language = "",
     model: Annotated[str, typer.Option(help="The recogniser's model.", show_default=False)] = "",
     words: Annotated[bool, typer.Option("--words", help="Tell the time of each word.")] = False,
@@ -92,6 +109,7 @@ def transcribe(
 
 def say(
     text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.", show_default=False)],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="WAV file to write; - is standard output.")] = Path("speech.wav"),
     language: Language = "",
     voice: Annotated[str, typer.Option(help="A voice's name; else the first that speaks the language.", show_default=False)] = "",
@@ -105,7 +123,7 @@ def say(
     run_say(sys.stdin.read() if text == "-" else text, SayOptions(output, language, voice, speed, target), json=json)
 
 
-def version(json: Json = False) -> None:
+def version(*, json: Json = False) -> None:
     """Tell the versions of Malha and of what it runs on."""
     import platform
     from importlib.metadata import PackageNotFoundError

@@ -27,7 +27,11 @@ def write(out: TextIO) -> None:
         out.write(f"\n# {title}\n")
         for field, info in settings.model_fields.items():
             alias = info.validation_alias
-            names = [str(choice) for choice in alias.choices if str(choice).isupper()] if isinstance(alias, AliasChoices) else [f"MALHA_{field.upper()}"]
+            names = (
+                [str(choice) for choice in alias.choices if str(choice).isupper()]
+                if isinstance(alias, AliasChoices)
+                else [f"MALHA_{field.upper()}"]
+            )
             also = f" Also read as {', '.join(names[1:])}." if len(names) > 1 else ""
             out.write(f"# {info.description}{also}\n#{names[0]}={_shown(info.default)}\n")
 

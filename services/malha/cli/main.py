@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
-
 from malha.cli import bench, commands, models
 from malha.cli.output import EXIT_FAILURE, fail
 
@@ -31,7 +30,9 @@ _add("serve", commands.serve, "  malha serve live\n  malha serve transcribe --po
 _add("demo", commands.demo, "  malha demo\n  malha demo --lang pt --yes")
 _add("call", commands.call, "  malha call call.wav --roles agent,customer\n  malha call call.flac --json")
 _add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha transcribe *.mp3 --language pt --words --json")
-_add("say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav')
+_add(
+    "say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav'
+)
 _add("version", commands.version, "  malha version --json")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

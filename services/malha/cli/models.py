@@ -4,7 +4,6 @@
 from typing import Annotated
 
 import typer
-
 from malha.cli.output import EXIT_FAILURE, note, print_json
 
 app = typer.Typer(help="Recognition models: list, pull, verify.", no_args_is_help=True)
@@ -27,7 +26,12 @@ def list_models(json: Json = False) -> None:
         for model in MODELS.values()
     ]
     rows += [
-        {"name": name, "size_mb": round(model.size_bytes / MEGABYTE), "licence": model.manifest.licence if model.manifest else None, "languages": None}
+        {
+            "name": name,
+            "size_mb": round(model.size_bytes / MEGABYTE),
+            "licence": model.manifest.licence if model.manifest else None,
+            "languages": None,
+        }
         | {"path": str(model.path)}
         for name, model in local.items()
         if name not in MODELS
@@ -40,7 +44,13 @@ def list_models(json: Json = False) -> None:
 
     table = Table("model", "size", "licence", "languages", "here")
     for row in rows:
-        table.add_row(str(row["name"]), f"{row['size_mb']} MB", str(row["licence"] or "unknown"), str(row["languages"] or ""), "yes" if row["path"] else "")
+        table.add_row(
+            str(row["name"]),
+            f"{row['size_mb']} MB",
+            str(row["licence"] or "unknown"),
+            str(row["languages"] or ""),
+            "yes" if row["path"] else "",
+        )
     Console().print(table)
 
 

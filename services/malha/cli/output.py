@@ -44,16 +44,17 @@ def fail(error: Exception) -> NoReturn:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit code and line for an error. One that nobody foresaw is a defect, and says where it was raised."""
-    from pydantic import ValidationError  # noqa: PLC0415 - only on the way out
-
     from malha.runtime.errors import FailedPrecondition, MalhaError  # noqa: PLC0415
+    from pydantic import ValidationError  # noqa: PLC0415 - only on the way out
 
     if isinstance(error, FailedPrecondition):
         return EXIT_CONFIGURATION, error.message
     if isinstance(error, MalhaError):
         return EXIT_FAILURE, error.message
     if isinstance(error, ValidationError):
-        return EXIT_CONFIGURATION, "; ".join(f"{_setting(problem['loc'])}: {problem['msg'].lower()}" for problem in error.errors(include_input=False))
+        return EXIT_CONFIGURATION, "; ".join(
+            f"{_setting(problem['loc'])}: {problem['msg'].lower()}" for problem in error.errors(include_input=False)
+        )
     if _is_sdk_error(error):
         return EXIT_FAILURE, str(error)
     if isinstance(error, OSError):

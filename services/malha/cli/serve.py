@@ -18,7 +18,7 @@ from malha.runtime.process import run, tune_collector
 from malha.runtime.rpc import Service
 from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
-from malha.transcribe.choose import choose_engine
+from malha.transcribe.choose import make_engine
 from malha.transcribe.service import TranscribeService
 from malha.transcribe.settings import TranscribeSettings
 
@@ -38,9 +38,7 @@ def _audio(parts: Parts) -> Service:
 
 
 def _transcribe(_: Parts) -> Service:
-    settings = TranscribeSettings()
-    name = choose_engine(settings)
-    return TranscribeService(engines.load("transcribe", name)(settings))
+    return TranscribeService(make_engine(TranscribeSettings()))
 
 
 def _synthesize(_: Parts) -> Service:

@@ -6,95 +6,113 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from malha.cli.log_file import LogFile, standard_error_to
 from malha.cli.output import note, print_json_line
-from malha.runtime import logs
+from malha.runtime import logs as logging
 from malha.runtime.auth import ensure_token
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.logs import Event
 from malha.runtime.process import run
-from malha.runtime.settings import RuntimeSettings, is_loopback
-from malha.runtime.supervisor import Change, ChildEvent, ChildSpec, Infos, Supervisor
+from malha.runtime.settings import RuntimeSettings
+from malha.runtime.supervisor import CONFIGURATION_ERRORS, Change, ChildEvent, ChildSpec, Infos, Supervisor
 from malha.runtime.version import VERSION
 
 LIVE, EDGE = "live", "edge"
 STOP_SLACK_SECONDS = 10.0
 """A child has this long beside its own draining before it is killed."""
 
-log = logs.get("cli.up")
+EVENTS = {
+    Change.STARTED: Event.CHILD_STARTED,
+    Change.READY: Event.CHILD_READY,
+    Change.EXITED: Event.CHILD_LOST,
+    Change.STOPPED: Event.CHILD_STOPPED,
+}
+
+log = logging.get("cli.up")
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the command line says; None: as the settings say."""
+    """What the command line says; None: as the settings say. 0 takes a free port."""
 
     host: str | None
-    edge_port: int
+    edge_port: int | None
     grpc_port: int | None
     admin_port: int | None
     insecure: bool
 
-    def settings(self) -> RuntimeSettings:
-        """The settings in force. Raises FailedPrecondition for an address that is not allowed."""
-        given = {"host": self.host, "grpc_port": self.grpc_port, "admin_port": self.admin_port, "insecure": self.insecure or None}
-        settings = RuntimeSettings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them
-        if not (is_loopback(settings.host) or settings.insecure):
-            raise FailedPrecondition(
-                f"{settings.host} can be reached from other machines, and the edge speaks no TLS: put a proxy with TLS before it, or pass --insecure",
-                reason="INSECURE_ADDRESS",
-            )
-        return settings
+    def environment(self) -> dict[str, str]:
+        """As settings of the children, gRPC and edge on the same address."""
+        ports = {"MALHA_EDGE_PORT": self.edge_port, "MALHA_GRPC_PORT": self.grpc_port, "MALHA_ADMIN_PORT": self.admin_port}
+        if self.admin_port == 0:
+            ports["MALHA_EDGE_ADMIN_PORT"] = 0
+        given = {name: str(port) for name, port in ports.items() if port is not None}
+        if self.host is not None:
+            given |= {"MALHA_HOST": self.host, "MALHA_EDGE_HOST": self.host}
+        return given | ({"MALHA_INSECURE": "true"} if self.insecure else {})
 
 
 def run_up(addresses: Addresses, *, logs: bool, json: bool, until_eof: bool) -> int:
     """Serve until Ctrl-C, SIGTERM or (``until_eof``) the end of standard input. Returns the exit status."""
     if importlib.util.find_spec("malha.edge") is None:
         raise FailedPrecondition("the edge is not installed: pip install 'malha-services[local]'", reason="MISSING_EXTRA")
-    settings = addresses.settings()
+    settings = RuntimeSettings()
     token_file = ensure_token(settings.data_dir)
-    begin = time.monotonic()
     with contextlib.nullcontext() if logs else standard_error_to(settings.data_dir / "logs" / "up.log") as log_file:
-        terminal = _Terminal(settings, token_file, log_file, begin, json=json)
-        code = run("up", lambda stop: _supervise(settings, addresses.edge_port, terminal.show, stop, until_eof=until_eof), settings)
+        terminal = _Terminal(addresses.host or settings.host, token_file, log_file, json=json)
+        supervision = _Supervision(_children(settings, addresses.environment()), terminal.show, until_eof=until_eof)
+        code = run("up", supervision.main, settings) or supervision.code
     if code and log_file is not None:
         note(f"malha: {log_file.failure or f'a server could not be started: see {log_file.path}'}")
     return code
 
 
-async def _supervise(settings: RuntimeSettings, edge_port: int, on_event: Callable[[ChildEvent, Infos], None], stop: asyncio.Event, *, until_eof: bool) -> None:
-    """Keep the children alive until ``stop``. Raises FailedPrecondition if one says that its configuration is wrong."""
+class _Supervision:
+    """Keeps the children alive until told to stop."""
 
-    def show(event: ChildEvent) -> None:
-        _log(event)
-        on_event(event, supervisor.infos)
+    def __init__(self, children: Sequence[ChildSpec], show: Callable[[ChildEvent], None], *, until_eof: bool) -> None:
+        self._supervisor = Supervisor(children, self._on_event)
+        self._show = show
+        self._until_eof = until_eof
+        self.code = 0
+        """Of a child that ended because its configuration is wrong."""
 
-    supervisor = Supervisor(_children(settings, edge_port), show)
-    with _stop_at_eof(stop) if until_eof else contextlib.nullcontext():
-        code = await supervisor.run(stop)
-    if code:
-        raise SystemExit(code)
+    async def main(self, stop: asyncio.Event) -> None:
+        """What `run` runs."""
+        with _stop_at_eof(stop) if self._until_eof else contextlib.nullcontext():
+            self.code = await self._supervisor.run(stop)
+
+    def _on_event(self, event: ChildEvent) -> None:
+        log.info(EVENTS[event.change], child=event.name, pid=event.pid, code=event.returncode)
+        self._show(event)
 
 
-def _children(settings: RuntimeSettings, edge_port: int) -> list[ChildSpec]:
-    """What to run. A child that is started again keeps the port it was given first; the edge is told where live listens."""
+def _children(settings: RuntimeSettings, given: Mapping[str, str]) -> list[ChildSpec]:
+    """What to run. A child that is started again keeps the ports it had; the edge is told where live listens."""
     seconds = settings.drain_notice_seconds + settings.drain_seconds + STOP_SLACK_SECONDS
-    common = {"MALHA_HOST": settings.host, "MALHA_INSECURE": str(settings.insecure).lower(), "MALHA_DATA_DIR": str(settings.data_dir)}
 
     def live(infos: Infos) -> dict[str, str]:
-        port = infos.get(LIVE, {}).get("grpc_port", str(settings.grpc_port))
-        return {**common, "MALHA_GRPC_PORT": port, "MALHA_ADMIN_PORT": infos.get(LIVE, {}).get("admin_port", str(settings.admin_port))}
+        had = infos.get(LIVE, {})
+        return {**given, **_ports(had, grpc_port="MALHA_GRPC_PORT", admin_port="MALHA_ADMIN_PORT")}
 
     def edge(infos: Infos) -> dict[str, str]:
-        return {**common, "MALHA_GRPC_PORT": infos[LIVE]["grpc_port"], "MALHA_EDGE_PORT": infos.get(EDGE, {}).get("port", str(edge_port))}
+        had = infos.get(EDGE, {})
+        known = _ports(infos[LIVE], grpc_port="MALHA_GRPC_PORT") | _ports(had, port="MALHA_EDGE_PORT", admin_port="MALHA_EDGE_ADMIN_PORT")
+        return {**given, **known}
 
     return [
         ChildSpec(LIVE, (sys.executable, "-m", "malha.cli.main", "serve", LIVE), live, stop_seconds=seconds),
         ChildSpec(EDGE, (sys.executable, "-m", "malha.edge"), edge, stop_seconds=seconds),
     ]
+
+
+def _ports(info: Mapping[str, str], **names: str) -> dict[str, str]:
+    """What a child told, as settings."""
+    return {setting: info[name] for name, setting in names.items() if name in info}
 
 
 @contextlib.contextmanager
@@ -114,41 +132,37 @@ def _stop_at_eof(stop: asyncio.Event) -> Iterator[None]:
         loop.remove_reader(0)
 
 
-def _log(event: ChildEvent) -> None:
-    names = {Change.STARTED: Event.CHILD_STARTED, Change.READY: Event.CHILD_READY, Change.EXITED: Event.CHILD_LOST, Change.STOPPED: Event.CHILD_STOPPED}
-    log.info(names[event.change], child=event.name, pid=event.pid, code=event.returncode)
-
-
 class _Terminal:
     """What the person, or the program, that started the servers is told."""
 
-    def __init__(self, settings: RuntimeSettings, token_file: Path, log_file: LogFile | None, begin: float, *, json: bool) -> None:
-        self._settings = settings
+    def __init__(self, host: str, token_file: Path, log_file: LogFile | None, *, json: bool) -> None:
+        self._host = _reachable(host)
         self._token_file = token_file
         self._log_file = log_file
-        self._begin = begin
         self._json = json
+        self._begin = time.monotonic()
         self._pids: dict[str, int] = {}
-        self._serving = False
+        self._infos: dict[str, Mapping[str, str]] = {}
 
-    def show(self, event: ChildEvent, infos: Infos) -> None:
+    def show(self, event: ChildEvent) -> None:
         """Tell that all serve, once; then what happens to single children."""
         self._pids[event.name] = event.pid
-        if event.change is Change.READY and not self._serving and event.name == EDGE:
-            self._serving = True
-            self._tell_serving(infos)
-        elif event.change is Change.READY and self._serving:
-            self._say(f"{event.name} serves again")
-        elif event.change is Change.EXITED and self._serving:
+        if event.change is Change.READY:
+            again = event.name in self._infos
+            self._infos[event.name] = event.info
+            if again:
+                self._say(f"{event.name} serves again")
+            elif event.name == EDGE:
+                self._tell_serving()
+        elif event.change is Change.EXITED and event.returncode not in CONFIGURATION_ERRORS:
             self._say(f"{event.name} ended ({event.returncode}): starting it again")
 
-    def _tell_serving(self, infos: Infos) -> None:
-        host = self._settings.host
-        address = f"{f'[{host}]' if ':' in host else host}:{infos[EDGE]['port']}"
-        url, grpc = f"http://{address}", f"{host}:{infos[LIVE]['grpc_port']}"
+    def _tell_serving(self) -> None:
+        edge, grpc = f"{self._host}:{self._infos[EDGE]['port']}", f"{self._host}:{self._infos[LIVE]['grpc_port']}"
+        url = f"http://{edge}"
         if self._json:
-            websocket = f"ws://{address}/api/v1/asr/stream"
-            print_json_line({"url": url, "websocket": websocket, "grpc": grpc, "token_file": str(self._token_file), "pids": self._pids})
+            addresses = {"url": url, "websocket": f"ws://{edge}/api/v1/asr/stream", "grpc": grpc}
+            print_json_line({**addresses, "token_file": str(self._token_file), "pids": self._pids})
             return
         print(f"Malha {VERSION} serves after {time.monotonic() - self._begin:.1f} s")
         print(f"  edge   {url}")
@@ -158,9 +172,18 @@ class _Terminal:
             print(f"  logs   {self._log_file.path}")
         print("Try it:")
         body = """'{"text": "Hello, this is Malha.", "language": "en"}'"""
-        print(f'  curl -H "Authorization: Bearer $(cat {self._token_file})" -H "Content-Type: application/json" -d {body} -o hello.wav {url}/api/v1/tts')
+        print(
+            f'  curl -H "Authorization: Bearer $(cat {self._token_file})" -H "Content-Type: application/json" -d {body} -o hello.wav {url}/api/v1/tts'
+        )
         print("Ctrl-C lets open calls end, then stops.", flush=True)
 
     def _say(self, text: str) -> None:
         if not self._json:
             print(text, flush=True)
+
+
+def _reachable(host: str) -> str:
+    """Where this machine reaches a server that listens on ``host``, as a URL has it."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - asked, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

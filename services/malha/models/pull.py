@@ -38,13 +38,13 @@ async def pull(
     *,
     progress: Callable[[Progress], None] | None = None,
 ) -> Path:
-    """Make sure that ``model`` is in ``store`` and return its directory. One that was pulled before is not asked for again.
+    """Make sure that ``model`` is in ``store`` and return its directory. One that was pulled before and is sound is not asked for again; of a damaged one, only the damaged files are.
 
     Raises Unavailable without a hub in reach, Aborted if what comes is not what the hub or the catalogue states or someone else is pulling it,
     ResourceExhausted if the disk is too small, and as `Hub.listing` does.
     """
     path = store.path(model.name)
-    if store.is_as_pulled(model.name):
+    if await asyncio.to_thread(store.is_sound, model.name):
         return path
     async with Hub(options) as hub:
         listing = await hub.listing(model.repository, model.revision)

@@ -107,13 +107,9 @@ class ModelStore:
             )
         return tuple(problem for file in manifest.files for problem in _problems(path, file))
 
-    def is_as_pulled(self, name: str) -> bool:
-        """Whether a pulled model is there with files of the right sizes: quick, and enough not to fetch it again."""
-        path = self.path(name)
-        manifest = read_manifest(path)
-        return manifest is not None and all(
-            (path / file.path).is_file() and (path / file.path).stat().st_size == file.size_bytes for file in manifest.files
-        )
+    def is_sound(self, name: str) -> bool:
+        """Whether the model was pulled and is as it was then. Reads all of it."""
+        return read_manifest(self.path(name)) is not None and not self.verify(name)
 
 
 def read_manifest(path: Path) -> Manifest | None:

@@ -65,4 +65,4 @@ def identity(*extra: tuple[str, str]) -> tuple[tuple[str, str], ...]:
 def _client_interceptors() -> list[Any]:
     from opentelemetry.instrumentation.grpc import aio_client_interceptors  # noqa: PLC0415 - only where tracing is on: it patches nothing but is slow to import
 
-    return list(aio_client_interceptors())
+    return list(aio_client_interceptors())  # type: ignore[no-untyped-call]  # it has no types

@@ -85,13 +85,13 @@ class Handlers:
             async def stream(_: AsyncIterator[Any], context: Any) -> None:
                 await self._call(service, name, context, lambda principal, metadata: self._stream(service, name, method, context, principal, metadata, check))
 
-            return grpc.stream_stream_rpc_method_handler(stream, deserialize, serialize)  # type: ignore[arg-type]  # grpc-stubs know no aio handlers
+            return grpc.stream_stream_rpc_method_handler(stream, deserialize, serialize)
 
         async def unary(request: Any, context: Any) -> Message:
             answer: Message = await self._call(service, name, context, lambda principal, _: self._unary(service, name, method, request, principal))
             return answer
 
-        return grpc.unary_unary_rpc_method_handler(unary, deserialize, serialize)  # type: ignore[arg-type]  # grpc-stubs know no aio handlers
+        return grpc.unary_unary_rpc_method_handler(unary, deserialize, serialize)
 
     async def _stream(
         self,

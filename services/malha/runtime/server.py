@@ -109,12 +109,14 @@ class Server:
             )
         try:
             if secured:
-                return self._server.add_secure_port(address, _server_credentials(settings))
-            return self._server.add_insecure_port(address)
+                port: int = self._server.add_secure_port(address, _server_credentials(settings))
+            else:
+                port = self._server.add_insecure_port(address)
         except RuntimeError:
             raise FailedPrecondition(
                 f"port {settings.grpc_port} on {settings.host} is taken: stop what uses it, or set MALHA_GRPC_PORT", reason="PORT_TAKEN"
             ) from None
+        return port
 
 
 def _server_credentials(settings: RuntimeSettings) -> grpc.ServerCredentials:

@@ -56,7 +56,8 @@ def to_details(error: MalhaError) -> bytes:
         failure = error_details_pb2.QuotaFailure()
         failure.violations.add(subject=error.quota, description=error.message)
         status.details.add().Pack(failure)
-    return status.SerializeToString()
+    serialized: bytes = status.SerializeToString()
+    return serialized
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MalhaError:

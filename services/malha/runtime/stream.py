@@ -22,7 +22,6 @@ from malha.runtime import logs, metrics
 from malha.runtime.auth import Principal
 from malha.runtime.errors import DeadlineExceeded, InvalidArgument, InvalidOrder, MalhaError, Unavailable
 from malha.runtime.logs import Event
-from malha.runtime.validation import stream_validator
 
 Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
@@ -200,7 +199,7 @@ class Stream(Generic[Req, Resp]):
             self._wake.clear()
             await self._wake.wait()
 
-    async def _run(self, session: Callable[["Stream[Req, Resp]"], Awaitable[None]]) -> None:
+    async def _run(self, session: Callable[[Stream[Req, Resp]], Awaitable[None]]) -> None:
         """Run the session beside the writer; when it is over, let the last events leave."""
         writer = self._loop.create_task(self._write(), name="stream-writer")
         try:
@@ -222,9 +221,7 @@ class Stream(Generic[Req, Resp]):
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:
     """The first error of a group, a MalhaError where there is one."""
-    leaves: list[Exception] = []
-    for error in group.exceptions:
-        leaves.append(_cause(error) if isinstance(error, ExceptionGroup) else error)
+    leaves = [_cause(error) if isinstance(error, ExceptionGroup) else error for error in group.exceptions]
     return next((error for error in leaves if isinstance(error, MalhaError)), leaves[0])
 
 

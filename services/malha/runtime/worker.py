@@ -271,6 +271,17 @@ def _load(factory: str, options: object) -> Worker:
     return worker
 
 
+def _serve(factory: str, configuration: Configuration, connection: socket.socket, turns: _Turns) -> None:
+    try:
+        worker = _load(factory, configuration.options)
+        ready = encode(Kind.READY, 0, getattr(worker, "info", None))
+    except Exception as error:
+        connection.sendall(_failure(0, error))
+        return
+    connection.sendall(ready)
+    _Server(connection, worker, turns, 2 * configuration.item_seconds + 1).serve()
+
+
 def main() -> None:
     """Serve the socket given as a file descriptor until its other end closes."""
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -288,14 +299,8 @@ def main() -> None:
     os.nice(configuration.nice)
     turns = _Turns.current = _Turns(configuration.outputs_ahead)
     threading.Thread(target=_read_until_end, args=(source, turns), daemon=True).start()
-    try:
-        worker = _load(sys.argv[2], configuration.options)
-        ready = encode(Kind.READY, 0, getattr(worker, "info", None))
-    except Exception as error:
-        connection.sendall(_failure(0, error))
-        return
-    connection.sendall(ready)
-    _Server(connection, worker, turns, 2 * configuration.item_seconds + 1).serve()
+    with contextlib.suppress(ConnectionError):  # the host is gone: the reading thread ends the process
+        _serve(sys.argv[2], configuration, connection, turns)
 
 
 if __name__ == "__main__":

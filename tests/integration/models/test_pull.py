@@ -89,12 +89,16 @@ async def test_a_pulled_model_is_not_asked_for_again(hub: FakeHub, store: ModelS
     assert len(hub.requests) == asked
 
 
-async def test_only_what_is_missing_is_fetched_again(hub: FakeHub, store: ModelStore) -> None:
+@pytest.mark.parametrize("damage", [None, b"{]"])
+async def test_only_what_is_missing_or_damaged_is_fetched_again(hub: FakeHub, store: ModelStore, damage: bytes | None) -> None:
     path = await pull(MODEL, store, options(hub))
     (path / "config.json").unlink()
+    if damage is not None:
+        (path / "config.json").write_bytes(damage)
     hub.requests.clear()
     await pull(MODEL, store, options(hub))
     assert [request.path.rpartition("/")[2] for request in hub.asked("resolve")] == ["config.json"]
+    assert store.verify(MODEL.name) == ()
 
 
 async def test_goes_on_where_a_connection_broke(hub: FakeHub, store: ModelStore) -> None:

@@ -48,7 +48,7 @@ async def running(model_directory: Path, **settings: object) -> AsyncIterator[Fa
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(scripted: Path) -> AsyncIterator[FasterWhisperEngine]:
     """One for the tests that change nothing about it; it waits for company long enough for a test's requests to meet."""
-    async with running(scripted, model="whisper/tiny", max_wait_seconds=0.2) as shared:
+    async with running(scripted, model="whisper/tiny", max_wait_seconds=0.2, retry_seconds=60) as shared:
         yield shared
 
 
@@ -220,6 +220,14 @@ async def test_an_english_only_model_says_so(models: Path) -> None:
             engine.check("pt", "")
         found = await recognise(engine, noise(2), language="", words=True)
         assert (found.text, found.language) == ("i want to cancel", "en")
+
+
+@pytest.mark.parametrize("wrong", [{"device": "gpu"}, {"compute_type": "int8_bfloat16"}, {"workers": 0}, {"threads": -1}, {"max_batch": 0}])
+async def test_settings_are_checked_when_made(tmp_path: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FasterWhisperSettings(tmp_path, **wrong)
+    assert FasterWhisperSettings(tmp_path).threads_per_worker >= 1
+    assert FasterWhisperSettings(tmp_path, threads=3).threads_per_worker == 3
 
 
 async def test_a_missing_model_or_package_names_the_command(tmp_path: Path, scripted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,4 +143,4 @@ class OpusDecoder:
     def _view(self, frame: av.AudioFrame) -> Samples:
         """The samples where the library has put them: interleaved, in a plane that is longer than they are."""
         plane = memoryview(frame.planes[0])
-        return np.frombuffer(plane, dtype=np.int16, count=frame.samples * self.channels).reshape(-1, self.channels)
+        return np.frombuffer(plane, dtype=np.int16, count=frame.samples * self.channels).reshape(-1, self.channels).copy()

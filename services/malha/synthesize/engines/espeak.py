@@ -102,7 +102,8 @@ class EspeakEngine:
         Raises EngineCrashed, EngineBusy with thousands of sentences waiting, and ResourceExhausted for a sentence of more than five minutes.
         """
         voice = self.choose_voice(config.voice, config.language)
-        async with self._host.stream(Delivery(voice.name, round(self._words_per_minute * config.speed))) as stream:
+        language, _, variant = voice.name.partition("+")
+        async with self._host.stream(Delivery(language, variant, round(self._words_per_minute * config.speed))) as stream:
             await stream.send(sentence)
             await stream.finish()
             async for output in stream:

@@ -80,6 +80,8 @@ class EspeakLibrary:
         )
         if self.sample_rate_hertz <= 0:
             raise EspeakError("espeak-ng cannot read its data")
+        # A voice is found by the name of its file, which for en-gb is `en`.
+        self._files = {next(_languages(voice)): _file_name(voice) for voice in self._voices(None)}
         self._callback = _Callback(self._on_audio)  # kept: the library holds a bare pointer to it
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -88,18 +90,20 @@ class EspeakLibrary:
         version: bytes = self._library.espeak_Info(None)
         return version.decode()
 
+    @property
     def languages(self) -> frozenset[str]:
-        """Names of the languages there are voices for, as `select` takes them: ``pt-br``."""
-        return frozenset(name for voice in self._voices(None) for name in _languages(voice))
+        """Names of the languages there are voices for: ``pt-br``."""
+        return frozenset(self._files)
 
     def variants(self) -> frozenset[str]:
-        """Names of the voice variants, as `select` takes them behind a ``+``: ``f2``."""
+        """Names of the voice variants: ``f2``."""
         wanted = ctypes.create_string_buffer(b"variant")
         spec = _Voice(languages=ctypes.cast(wanted, ctypes.c_void_p).value)
-        return frozenset(voice.identifier.decode(errors="replace").rpartition("/")[2] for voice in self._voices(ctypes.byref(spec)))
+        return frozenset(_file_name(voice) for voice in self._voices(ctypes.byref(spec)))
 
-    def select(self, voice: str, words_per_minute: int) -> None:
-        """Choose voice and pace (80 to 450) of what is spoken next. Raises EspeakError for a voice that does not exist."""
+    def select(self, language: str, variant: str, words_per_minute: int) -> None:
+        """Choose voice and pace (80 to 450) of what is spoken next; ``variant`` may be empty. Raises EspeakError for what does not exist."""
+        voice = "+".join(filter(None, (self._files.get(language, language), variant)))
         if self._library.espeak_SetVoiceByName(voice.encode()) != _EE_OK:
             raise EspeakError("no such voice")
         self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
@@ -176,6 +180,11 @@ def _words(events: "ctypes._Pointer[_Event]") -> Iterator[tuple[int, int]]:
         if event.type == _EVENT_WORD:
             yield event.text_position - 1, event.sample
         index += 1
+
+
+def _file_name(voice: _Voice) -> str:
+    identifier: bytes = voice.identifier
+    return identifier.decode(errors="replace").rpartition("/")[2]
 
 
 def _languages(voice: _Voice) -> Iterator[str]:

@@ -9,6 +9,7 @@ from malha.synthesize.engine import Mark
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _AROUND_WORDS = "\"'`“”‘’«»‹›()[]{}<>,.;:!?¿¡…—–-*_~|"  # noqa: RUF001 - the dashes and quotes of typeset text
+_MAX_PHONEMES = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,33 @@ def _clusters(text: str) -> Iterator[tuple[int, str]]:
         if index == len(text) or not unicodedata.combining(text[index]):
             yield start, text[start:index]
             start = index
+
+
+def portions(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of the parts a prepared text has to be spoken in: one, but for texts full of numbers, symbols or emoji.
+
+    espeak-ng drops, without a word, what goes beyond 1000 phonemes in one clause.
+    """
+    start = space = 0
+    phonemes = 0
+    for index, character in enumerate(text):
+        phonemes += _phonemes(character)
+        if phonemes > _MAX_PHONEMES:
+            end = space if space > start else index
+            yield start, end
+            start, phonemes = end, sum(map(_phonemes, text[end : index + 1]))
+        if character == " ":
+            space = index + 1
+    yield start, len(text)
+
+
+def _phonemes(character: str) -> int:
+    """How many a character may take at most, roughly: a letter two, a digit its name and its power of ten, a symbol a phrase."""
+    if character in _AROUND_WORDS or character.isspace():
+        return 0
+    if character.isalpha():
+        return 2
+    return 10 if character.isdigit() else 50
 
 
 class Words:

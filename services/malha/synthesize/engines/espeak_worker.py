@@ -2,7 +2,8 @@
 
 espeak-ng speaks hundreds of times faster than real time and cannot pause for another text. So a thread that owns the library speaks each
 sentence to its end (or until its stream is closed), while the chunks made so far leave. They grow, so that the first one comes soon and the
-rest costs few messages; where they are cut depends on the sentence alone, as the host asks for streams it may have to repeat.
+rest costs few messages; where they are cut depends on the sentence alone, as the host asks for streams it may have to repeat. (A repeated
+sentence differs by milliseconds at most: the library's random flutter goes on from sentence to sentence.)
 """
 
 import threading
@@ -15,12 +16,12 @@ from typing import Final
 from malha.runtime.worker import Worker, WorkerStream
 from malha.synthesize.engine import Mark, SpeechChunk, Voice
 from malha.synthesize.engines.espeak_library import PCM_SAMPLE_BYTES, EspeakLibrary
-from malha.synthesize.engines.espeak_text import Words, prepare
+from malha.synthesize.engines.espeak_text import Words, portions, prepare
 
 FIRST_CHUNK_SECONDS: Final = 0.1
 LONGEST_CHUNK_SECONDS: Final = 0.8
 LONGEST_SENTENCE_SECONDS: Final = 300.0
-"""Bounds the memory one sentence can take (13 MB); 400 characters of Braille at half speed would take half an hour."""
+"""Bounds the memory one sentence can take (13 MB); 400 characters of Braille at half speed take half an hour."""
 
 LANGUAGES: Final = {
     "pt-br": ("pt-BR", "pt"),
@@ -39,7 +40,10 @@ VARIANTS: Final = {"f2": "female", "f3": "female", "f5": "female", "m3": "male",
 class Delivery:
     """How a stream's sentences are spoken."""
 
-    voice: str
+    language: str
+    """As espeak-ng names it: ``pt-br``."""
+    variant: str
+    """``f2``, or nothing."""
     words_per_minute: int
 
 
@@ -69,7 +73,7 @@ class _EspeakWorker:
 
 
 def _voices(library: EspeakLibrary) -> Iterator[Voice]:
-    languages, variants = library.languages(), library.variants()
+    languages, variants = library.languages, library.variants()
     for language, tags in LANGUAGES.items():
         if language in languages:
             yield Voice(language, tags, "male")
@@ -116,14 +120,17 @@ class _Utterance:
         self._gathered = bytearray()
         self._marks: list[Mark] = []
         self._samples = self._told = 0  # spoken so far, and handed over
+        self._portion = 0, 0  # the position and the sample at which the present portion begins
         self._chunk_seconds = FIRST_CHUNK_SECONDS
 
     def run(self, library: EspeakLibrary) -> None:
         """Speak it, unless nobody wants it any more."""
         try:
             if not self.cancelled:
-                library.select(self._delivery.voice, self._delivery.words_per_minute)
-                library.speak(self._prepared.text, self._take)
+                library.select(self._delivery.language, self._delivery.variant, self._delivery.words_per_minute)
+                for start, end in portions(self._prepared.text):
+                    self._portion = start, self._samples
+                    library.speak(self._prepared.text[start:end], self._take)
                 self._tell(len(self._gathered))
         except Exception as error:
             self.error = error
@@ -131,8 +138,9 @@ class _Utterance:
             self.chunks.put(None)
 
     def _take(self, pcm: bytes, words: list[tuple[int, int]]) -> bool:
+        first_position, first_sample = self._portion
         for position, sample in words:
-            mark = self._words.mark(position, sample / self._rate)
+            mark = self._words.mark(first_position + position, (first_sample + sample) / self._rate)
             if mark is not None:
                 self._marks.append(mark)
         self._gathered += pcm

@@ -58,7 +58,7 @@ class FasterWhisperSettings:
     max_queued: int = 256
     """Utterances that wait; one more is refused with EngineBusy."""
     beam_size: int = 1
-    """Of the first try. 5 is a little more accurate and costs about three times the decoding."""
+    """Of the first try. 5 is a little more accurate and takes about three times as long to decode a batch."""
     retry_seconds: float = 4.0
     """After this, a doubtful utterance is not tried again."""
     timeout_seconds: float = 60.0
@@ -74,7 +74,7 @@ class FasterWhisperSettings:
 
     @property
     def threads_per_worker(self) -> int:
-        return self.threads or max(1, min(_MAX_THREADS, len(os.sched_getaffinity(0)) // 2 // self.workers))
+        return self.threads or max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2 // self.workers))
 
 
 @dataclass(frozen=True, slots=True)

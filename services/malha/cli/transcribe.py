@@ -1,0 +1,68 @@
+"""``malha transcribe``: recordings to text."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from malha.cli.client import connected, sdk
+from malha.cli.live_view import printable
+from malha.cli.output import note, print_json_line
+from rich.console import Console
+from rich.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TranscribeOptions:
+    """What the command line says."""
+
+    language: str
+    model: str
+    words: bool
+    target: str | None
+
+
+def run_transcribe(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> None:
+    """Transcribe and print one file after the other. Raises what the SDK raises."""
+    asyncio.run(_transcribe_all(files, options, json=json))
+
+
+async def _transcribe_all(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> None:
+    async with connected(options.target) as malha:
+        for file in files:
+            result = await _transcribe(malha, file, options)
+            if json:
+                print_json_line(_as_json(file, result))
+            else:
+                _print(file, result, name_it=len(files) > 1, words=options.words)
+
+
+async def _transcribe(malha: sdk.Malha, file: Path, options: TranscribeOptions) -> sdk.Transcription:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(printable(file.name), total=None)
+
+        def advance(received: int, size: int | None) -> None:
+            progress.update(task, completed=received, total=size)
+
+        return await malha.transcribe(file, language=options.language or None, model=options.model, words=options.words, progress=advance)
+
+
+def _print(file: Path, result: sdk.Transcription, *, name_it: bool, words: bool) -> None:
+    """A line for each segment; who speaks only where there are two channels."""
+    if name_it:
+        print(f"{file}:")
+    for segment in result.segments:
+        speaker = f"{segment.role or segment.channel}: " if len(result.channels) > 1 else ""
+        print(f"[{segment.start_seconds:.2f}-{segment.end_seconds:.2f}] {speaker}{printable(segment.text)}")
+        if words:
+            print("    " + "  ".join(f"{printable(word.text)} {word.start_seconds:.2f}" for word in segment.words))
+    for warning in result.warnings:
+        note(f"malha: {warning.reason}: {warning.message}")
+    if not result.segments:
+        note(f"malha: nothing is said in {file}")
+
+
+def _as_json(file: Path, result: sdk.Transcription) -> dict[str, Any]:
+    return {"file": str(file), **dataclasses.asdict(result)}
