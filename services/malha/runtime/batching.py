@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from malha.runtime.errors import EngineBusy, EngineCrashed, Internal, MalhaError, Unavailable
 from prometheus_client import Histogram
+
+from malha.runtime.errors import EngineBusy, EngineCrashed, Internal, MalhaError, Unavailable
 
 SIZE: Final = Histogram("malha_batch_items", "Items in a batch.", ("batcher",), buckets=(1, 2, 4, 8, 16, 32, 64))
 WAIT_SECONDS: Final = Histogram(

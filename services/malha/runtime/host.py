@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from prometheus_client import Counter, Gauge, Histogram
+
 from malha.runtime import logs
 from malha.runtime.errors import DeadlineExceeded, EngineCrashed, Internal, MalhaError, Unavailable
 from malha.runtime.host_places import Places
@@ -23,7 +25,6 @@ from malha.runtime.host_process import WorkerProcess
 from malha.runtime.host_stream import HostStream, Output, StreamLimits
 from malha.runtime.logs import Event
 from malha.runtime.wire import Configuration
-from prometheus_client import Counter, Gauge, Histogram
 
 __all__ = ["EngineHost", "HostOptions", "HostStream", "Output"]
 

@@ -14,6 +14,7 @@ from malha.runtime import logs, tracing
 from malha.runtime.errors import FailedPrecondition, MalhaError
 from malha.runtime.logs import Event
 from malha.runtime.settings import RuntimeSettings
+from malha.runtime.supervisor import exit_with_parent
 
 log = logs.get("runtime.process")
 
@@ -26,6 +27,7 @@ Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 def run(name: str, main: Main, settings: RuntimeSettings) -> int:
     """Run ``main(stop)`` until it returns; SIGTERM and SIGINT set ``stop``, a second one ends at once. Returns the exit status."""
     logs.configure(settings.log_level)
+    exit_with_parent()
     tracing.configure(name, settings.otlp_endpoint)
     sys.setswitchinterval(0.0005)
     try:

@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 import uvloop
+from prometheus_client import REGISTRY
+
 from fakes import workers
 from malha.runtime import wire
 from malha.runtime.errors import DeadlineExceeded, EngineBusy, EngineCrashed, FailedPrecondition, Internal, InvalidArgument, Unavailable
 from malha.runtime.host import EngineHost, HostOptions, HostStream, Output
-from prometheus_client import REGISTRY
 
 LIMIT = 20.0
 
@@ -445,14 +446,18 @@ async def test_a_stuck_item_that_was_cancelled_is_ended_too():
             await stream.send(("sleep", 600))
             await asyncio.sleep(0.2)
         (pid,) = engine.worker_pids
+        left = time.monotonic()
         await until(lambda: not alive(pid))
+        assert time.monotonic() - left < 1.4  # the worker's own alarm comes after 1.6
         assert await engine.call(None, 1, timeout_seconds=LIMIT) == 1
 
 
 async def test_a_long_item_that_makes_progress_is_left_alone():
-    async with hosting(item_seconds=0.4) as engine:
+    async with hosting(item_seconds=0.8) as engine:
         (pid,) = engine.worker_pids
         assert await items(engine, ("steps", 30, 0.05)) == list(range(30))
+        await asyncio.sleep(1.2)  # time without work is not counted
+        assert await engine.call(None, ("sleep", 0.4), timeout_seconds=LIMIT) == "slept"
         assert engine.worker_pids == (pid,)
 
 
@@ -563,17 +568,14 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("item", [["sleep", 600], ["lock_gil", 600]], ids=["busy", "stuck with the GIL"])
 async def test_no_worker_outlives_a_killed_parent(item):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, json.dumps(item)], stdout=subprocess.PIPE, env={**os.environ, **workers.ENVIRONMENT}
-    )
-    try:
-        assert parent.stdout is not None
-        pids = json.loads(await asyncio.to_thread(parent.stdout.readline))
-        assert len(pids) == 3
-        assert all(map(alive, pids))
-    finally:
-        parent.kill()
-        parent.communicate()
+    command = [sys.executable, "-c", PARENT, json.dumps(item)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **workers.ENVIRONMENT}) as parent:
+        try:
+            pids = json.loads(await asyncio.to_thread(parent.stdout.readline))
+            assert len(pids) == 3
+            assert all(map(alive, pids))
+        finally:
+            parent.kill()
     await until(lambda: not any(map(alive, pids)))
 
 

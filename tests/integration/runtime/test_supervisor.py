@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import uvloop
+
 from malha.runtime.supervisor import Change, ChildEvent, ChildSpec, Supervisor, exit_with_parent, notify_ready
 
 PRELUDE = """
@@ -259,16 +260,15 @@ exit_with_parent(grace_seconds=0.3)
 notify_ready({{}})
 time.sleep(600)
 """
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, "-c", PRELUDE + code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert supervisor.stdout is not None
-        lines = [await asyncio.to_thread(supervisor.stdout.readline) for _ in range(4)]
-        pids = [int(line.split()[1]) for line in lines if line.startswith("ready")]
-        assert len(pids) == 2
-        assert all(map(alive, pids))
-    finally:
-        supervisor.kill()
-        supervisor.communicate()
+    command = [sys.executable, "-c", SUPERVISOR, "-c", PRELUDE + code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
+        try:
+            lines = [await asyncio.to_thread(supervisor.stdout.readline) for _ in range(4)]
+            pids = [int(line.split()[1]) for line in lines if line.startswith("ready")]
+            assert len(pids) == 2
+            assert all(map(alive, pids))
+        finally:
+            supervisor.kill()
     await until(lambda: not any(map(alive, pids)))
 
 

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
 from malha.runtime.batching import Batcher
 from malha.runtime.errors import EngineBusy, EngineCrashed, Unavailable
-from prometheus_client import REGISTRY
 
 
 class Engine:
