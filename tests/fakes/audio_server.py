@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
+
 from malha.api.audio.v1 import audio_pb2 as audio
 from malha.api.audio.v1 import audio_pb2_grpc
 from malha.api.common.v1 import media_pb2, transcript_pb2

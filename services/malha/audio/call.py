@@ -27,16 +27,19 @@ from malha.audio.events import (
     SpeechStarted,
     Warned,
 )
-from malha.audio.formats.base import MAX_FEED_BYTES, RAW_ENCODINGS, Decoder, create_decoder
+from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
 from malha.audio.recogniser import ChannelRecogniser, Listener, Utterance
 from malha.audio.timeline import Timeline
 from malha.audio.vad import RATES, Samples, VoiceActivity
+from malha.runtime.errors import UnsupportedFormat
 
 ACK_SECONDS = 1.0
 PRE_ROLL_SECONDS = 2.0
 """Audio a client keeps before what is open, so that a new owner of the call can find its footing (voice activity, noise floor)."""
 WORKING_RATE = 16_000
+FEED_BYTES = 4_096
+"""How much of a container is decoded before other calls have their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,10 @@ class Call:
         self._base_position = 0
         self._on_hold = False
         self._acked_at = time.monotonic()
-        self._arrivals: deque[tuple[int, float, int]] = deque(maxlen=64)
-        """(samples of this run through which audio came, when, the position it came up to)"""
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=64)
+        """(samples of this run through which audio came, when)"""
+        self._restarts: deque[tuple[int, int]] = deque([(0, 0)], maxlen=512)
+        """(frame, byte) of the places a container can be decoded from again"""
 
     async def open(self) -> Opened:
         """Connect the recognisers. Raises UnsupportedFormat, or what Transcribe answers."""
@@ -138,9 +143,16 @@ class Call:
             if content:
                 self.add_samples(decoder.feed(content), decoder.sample_rate or 0)
         else:
-            for at in range(0, len(content), MAX_FEED_BYTES):
-                self.add_samples(decoder.feed(content[at : at + MAX_FEED_BYTES]), decoder.sample_rate or 0)
+            await self._feed_container(decoder, content)
         await self.room()
+
+    async def _feed_container(self, decoder: Decoder, content: bytes) -> None:
+        """Little by little: a few kilobytes of hostile Opus can hold minutes of audio, and other calls have their turn between."""
+        for at in range(0, len(content), FEED_BYTES):
+            self.add_samples(decoder.feed(content[at : at + FEED_BYTES]), decoder.sample_rate or 0)
+            self._restarts.append((decoder.keep_from_frame, decoder.keep_from_byte))
+            if at:
+                await asyncio.sleep(0)
 
     def add_samples(self, samples: Samples, sample_rate: int) -> None:
         """Take in decoded audio of shape (frames, channels). Every call to it after the first has the same rate and channels."""
@@ -161,7 +173,7 @@ class Call:
             else:
                 if not received:
                     received = channel.endpointer.received + mono.size
-                    self._arrivals.append((received, now, self._timeline.received_through))
+                    self._arrivals.append((received, now))
                 for event in channel.endpointer.feed(np.ascontiguousarray(mono)):
                     self._on_endpoint(channel, event)
         if now - self._acked_at >= ACK_SECONDS:
@@ -262,17 +274,23 @@ class Call:
         return self._base_seconds + samples / self._working_rate
 
     def _position(self, samples: int) -> int:
-        """The client's position of a sample of this run; of containers, one that is not after it."""
+        """The client's position of a sample of this run; of containers, the latest place before it that decoding can restart from."""
+        frame = samples * self._rate // self._working_rate
         if self._raw:
-            return self._base_position + samples * self._rate // self._working_rate
-        return next((position for through, _, position in reversed(self._arrivals) if through <= samples), self._base_position)
+            return self._base_position + frame
+        return next((byte for at, byte in reversed(self._restarts) if at <= frame), 0)
+
+    @property
+    def _container_pre_roll(self) -> int:
+        """Samples of pre-roll, taken off before a container's byte is looked up; raw positions have theirs taken off in the end."""
+        return 0 if self._raw else int(PRE_ROLL_SECONDS * self._working_rate)
 
     def _on_gap(self, start: int, end: int) -> None:
         self.flush()
         self.figures.gaps += 1
         self._emit(Gap(start, end), end)
         if not self._raw:
-            return
+            raise UnsupportedFormat(f"bytes {start} to {end} of the container are missing: send it without holes, or send raw audio", reason="CONTAINER_GAP")
         for channel in self._channels:
             channel.endpointer.restart()
         self._arrivals.clear()
@@ -281,13 +299,12 @@ class Call:
 
     def _keep_from(self) -> int:
         """The first position that may be needed again: of what waits for a final or is open, less the pre-roll."""
-        decoder = self._decoder
         needed = []
         for channel in self._channels:
             waiting = channel.recogniser.waiting
-            needed.append(waiting[0].context.start_position if waiting else self._position(channel.endpointer.keep_from))
+            needed.append(waiting[0].context.start_position if waiting else self._position(channel.endpointer.keep_from - self._container_pre_roll))
         if not self._raw:
-            return min(*needed, decoder.keep_from_byte) if decoder is not None and needed else 0
+            return min(needed)
         return max(0, min(needed) - int(PRE_ROLL_SECONDS * self._config.sample_rate))
 
     def _on_endpoint(self, channel: _Channel, event: EndpointEvent) -> None:
@@ -302,7 +319,7 @@ class Call:
                 f"{channel.index}-{channel.ordinal}",
                 self._seconds(event.start),
                 self._seconds(event.speech_start),
-                self._position(event.start),
+                self._position(event.start - self._container_pre_roll),
             )
             channel.utterance = channel.recogniser.begin(context)
             self._emit(SpeechStarted(channel.index, context.start), position)
@@ -315,7 +332,7 @@ class Call:
         context: _Open = utterance.context
         context.end = self._seconds(event.speech_end)
         context.decided_position = position
-        context.arrived = next((when for through, when, _ in self._arrivals if through >= event.speech_end), time.monotonic())
+        context.arrived = next((when for through, when in self._arrivals if through >= event.speech_end), time.monotonic())
         channel.figures.talk_seconds += context.end - context.start
         self._emit(SpeechEnded(channel.index, context.end), position)
         channel.recogniser.end(utterance)

@@ -31,6 +31,10 @@ SETTLE_SECONDS = 3.0
 """Streaming before the steady part is measured; at most a quarter of the run."""
 REFERENCES = 8
 REFERENCE_PACE = 10.0
+REFERENCE_SECONDS = 120.0
+"""Of audio, at most: long runs are compared as far as their references went."""
+UNDECIDED_SECONDS = 12.0
+"""Before the end of a shorter reference: what it was told there may be cut by its end, not by the audio."""
 LATE_P99_MS = 5.0
 
 
@@ -163,7 +167,8 @@ async def _close(sessions: Sequence[Session]) -> None:
 async def _references(load: Load, script: Script, first_chunks: Sequence[int]) -> list[Session]:
     """Sessions over the same audio on an idle server, faster than it was spoken: what loaded sessions must be told too."""
     sessions = await _open(script, first_chunks, Tally())
-    await Pacer(sessions, load.chunk_ms / 1e3 / max(REFERENCE_PACE, load.pace), load.chunks).run()
+    chunks = min(load.chunks, round(REFERENCE_SECONDS * 1e3 / load.chunk_ms))
+    await Pacer(sessions, load.chunk_ms / 1e3 / max(REFERENCE_PACE, load.pace), chunks).run()
     await _close(sessions)
     return sessions
 
@@ -204,7 +209,9 @@ async def _stream(load: Load, pacer: Pacer, tell: Callable[[dict[str, Any]], Non
 def _result(
     load: Load, sessions: Sequence[Session], pairs: Sequence[tuple[Session, Session]], pacer: Pacer, tally: Tally
 ) -> dict[str, Any]:
-    differences = [compare(reference.ledger.boundaries, session.ledger.boundaries) for reference, session in pairs]
+    audio_seconds = load.chunks * load.chunk_ms / 1e3
+    until = math.inf if audio_seconds <= REFERENCE_SECONDS else REFERENCE_SECONDS - UNDECIDED_SECONDS
+    differences = [compare(reference.ledger.until(until), session.ledger.until(until)) for reference, session in pairs]
     late = summary(pacer.late_ms, (50, 99))
     return {
         "lost": sum(session.ledger.lost for session in sessions) + sum(missing for missing, _ in differences) + tally.events["gap"],
@@ -215,7 +222,7 @@ def _result(
         "events": dict(sorted(tally.events.items())),
         "engine": sessions[0].engine,
         "unplaced": tally.unplaced,
-        "references": {"compared": len(pairs), "segments": sum(len(reference.ledger.boundaries) for reference, _ in pairs)},
+        "references": {"compared": len(pairs), "segments": sum(len(reference.ledger.until(until)) for reference, _ in pairs)},
         "errors": dict(Counter(session.ledger.error for session in sessions if session.ledger.error)),
         "blocked_writes": sum(session.blocked for session in sessions),
         "opened_ms": summary((session.started.result() * 1e3 for session in sessions), (50, 99)),
@@ -245,7 +252,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             tell({"phase": "result", **runner.run(generate(load, tell))})
     except (OSError, TimeoutError, ValueError) as error:
-        sys.stderr.write(f"malha bench: cannot open {load.sessions} sessions: {error or 'timed out'}\n")
+        sys.stderr.write(f"malha bench: cannot open {load.sessions} sessions: {str(error) or 'no answer in time'}\n")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -21,6 +21,7 @@ from malha.bench import speech, usage
 from malha.bench.generator import Load
 from malha.bench.private_server import Running, private_server
 from malha.bench.spoken import spoken
+from malha.bench.websocket import Target
 from malha.runtime.errors import Unavailable
 
 SAMPLES = 120
@@ -68,7 +69,8 @@ def run_live(options: Options, on_phase: Callable[[str], None] = lambda _: None)
 @contextmanager
 def _server(options: Options) -> Iterator[Running]:
     if options.url:
-        yield Running(url="", websocket=options.url, grpc="", token=options.token, pids=options.pids, start_seconds=0.0)
+        target = Target.parse(options.url)
+        yield Running(url=f"http://{target.host}:{target.port}", websocket=options.url, grpc="", token=options.token, pids=options.pids, start_seconds=0.0)
         return
     limit = str(max(4000, 2 * options.sessions))
     with private_server({"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_MAX_STREAMS": limit, "MALHA_LOG_LEVEL": "WARNING"}) as server:

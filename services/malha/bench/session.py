@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from malha.bench.statistics import Ledger
@@ -66,12 +66,11 @@ class Session(asyncio.Protocol):
         self._reader: Reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not registered as such
         self._opened_at = monotonic()
         request, accept = handshake(self._script.target, self._script.authorization)
         self._reader = Reader(accept)
-        transport.write(request)
+        self._transport.write(request)
 
     def send(self) -> None:
         """Send the next chunk."""

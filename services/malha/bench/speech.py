@@ -1,6 +1,6 @@
 """The audio of a benchmark: a long loop of real speech with the pauses of a call, 16 kHz mono or stereo PCM16.
 
-Made of recordings where there are any (``MALHA_TEST_DATA``, or ``../shared/data`` beside the working directory), else of utterances the
+Made of recordings where there are any (``MALHA_TEST_DATA``, or ``../shared/data`` beside the working directory or the repository), else of utterances the
 caller has had spoken. The pauses are drawn with a fixed seed: the same recordings give the same loop.
 """
 
@@ -24,6 +24,7 @@ LOOP_SECONDS = 600
 NOISE_RMS = 6.0
 """Of the pauses: a quiet line is not digital silence."""
 SEED = 20_240_501
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Loop:
 def data_directory() -> Path | None:
     """The folder of recordings, if there is one."""
     named = os.environ.get("MALHA_TEST_DATA")
-    directory = Path(named) if named else Path.cwd().parent / "shared" / "data"
-    return directory if (directory / "speech").is_dir() else None
+    places = (Path(named),) if named else tuple(place.parent / "shared" / "data" for place in (Path.cwd(), REPOSITORY))
+    return next((place for place in places if (place / "speech").is_dir()), None)
 
 
 def recordings(directory: Path) -> Iterator[Samples]:

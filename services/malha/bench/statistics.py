@@ -64,6 +64,10 @@ class Ledger:
     def finals(self) -> int:
         return len(self._finals)
 
+    def until(self, seconds: float) -> list[Boundary]:
+        """The finals that end before this second of the call."""
+        return [boundary for boundary in self.boundaries if boundary[2] < seconds]
+
     @property
     def lost(self) -> int:
         missing = 0 if self.summary_segments is None else self.summary_segments - self._with_text

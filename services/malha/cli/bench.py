@@ -46,6 +46,7 @@ def live(
 
     pids = {name: pid for name, pid in (("edge", edge_pid), ("live", live_pid)) if pid}
     points = [_point(point, chunk_ms) for point in curve.split(",")] if curve else [(sessions, chunk_ms)]
+    _check(url)
     reports: list[dict[str, Any]] = []
     with status("starting") as spinner:
         for calls, milliseconds in points:
@@ -86,6 +87,15 @@ def asr(
     with status("starting") as spinner:
         report = run_asr(options, spinner.update)
     _finish(report, asr_tables(report), save, json=json)
+
+
+def _check(url: str) -> None:
+    from malha.bench.websocket import Target
+
+    try:
+        Target.parse(url or "ws://here")
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url") from None
 
 
 def _point(text: str, chunk_ms: int) -> tuple[int, int]:

@@ -39,9 +39,7 @@ class Event(StrEnum):
     SOCKET_OPENED = "socket_opened"
     SOCKET_CLOSED = "socket_closed"
     REQUEST_REFUSED = "request_refused"
-    UPLOAD_DECODED = "upload_decoded"
     MODEL_FILE_PULLED = "model_file_pulled"
-    TOKEN_CREATED = "token_created"  # noqa: S105 - the name of an event, not a secret
     LIBRARY = "library"
 
 

@@ -7,8 +7,10 @@ import grpc
 
 from malha.runtime import tracing
 from malha.runtime.auth import current_principal
-from malha.runtime.server import MESSAGE_BYTES
 from malha.runtime.settings import RuntimeSettings
+
+MESSAGE_BYTES = 4 * 1024 * 1024
+"""The largest message a server or client of Malha takes."""
 
 OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),

@@ -12,6 +12,7 @@ from malha.runtime import logs
 from malha.runtime.auth import Authenticator
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.logs import Event
+from malha.runtime.mesh import MESSAGE_BYTES
 from malha.runtime.reflection import add_reflection
 from malha.runtime.rpc import Handlers, Service
 from malha.runtime.settings import RuntimeSettings, is_loopback
@@ -19,7 +20,6 @@ from malha.runtime.stream import StreamLimits, Streams
 
 log = logs.get("runtime.server")
 
-MESSAGE_BYTES = 4 * 1024 * 1024
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # two servers would bind one port silently
     ("grpc.max_receive_message_length", MESSAGE_BYTES),

@@ -4,15 +4,18 @@ Attributes follow the conventions of ``opentelemetry-instrumentation-grpc``, who
 handlers and records errors as OK; its client interceptors are used as they are (see mesh.py).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import grpc
 from opentelemetry import propagate, trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+if TYPE_CHECKING:  # the SDK takes 0.3 s to import, and most processes do not trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
 
 _provider: TracerProvider | None = None
 
@@ -22,6 +25,11 @@ def configure(process: str, endpoint: str, exporter: SpanExporter | None = None)
     global _provider  # noqa: PLW0603 - the process's one tracer provider, as OpenTelemetry has it
     if not endpoint and exporter is None:
         return
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
     _provider = TracerProvider(resource=Resource.create({"service.name": f"malha-{process}"}))
     _provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))))
     trace.set_tracer_provider(_provider)

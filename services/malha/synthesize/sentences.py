@@ -70,31 +70,28 @@ class SentenceBuffer:
         window = self._pending[: self._max + 1]
         full = len(window) > self._max
         for match in _CANDIDATE.finditer(window, 0, self._max if full else len(window)):
-            verdict = _is_boundary(window, match)
-            if verdict:
+            if _is_boundary(window, match):
                 return match.end()
-            if verdict is None and not full:
-                return None
         return _forced_cut(window, self._max) if full else None
 
 
-def _is_boundary(window: str, match: re.Match[str]) -> bool | None:
-    """Whether a sentence ends behind the match; None if that depends on text yet to come."""
+def _is_boundary(window: str, match: re.Match[str]) -> bool:
+    """Whether it is sure that a sentence ends behind the match. It is not while that depends on text yet to come."""
     if match["line"] is not None:
         return bool(window[: match.start()].strip())
     end, run = match.end(), match["run"]
     if end == len(window):
-        return None
+        return False
     if not window[end].isspace():
         return window[end] in "¿¡"
     if "!" in run or "?" in run:
         return True
     if len(run) > 1 or run == "…":
-        return _goes_on_in(window, end, str.islower)
+        return _next_begins(window, end, lambda character: not character.islower())
     return True if match["closers"] else _full_stop_ends(window, match.start(), end)
 
 
-def _full_stop_ends(window: str, stop: int, end: int) -> bool | None:
+def _full_stop_ends(window: str, stop: int, end: int) -> bool:
     """Whether a single full stop with white space behind it ends a sentence: the word before it decides, or the character after it."""
     start = stop
     while start and (window[start - 1].isalnum() or window[start - 1] == "."):
@@ -105,20 +102,20 @@ def _full_stop_ends(window: str, stop: int, end: int) -> bool | None:
     if len(word) <= 2 and word.isdigit() and not window[:start].strip():  # a list's number
         return False
     if word in _WORDS_BEFORE_NUMBER:
-        return _goes_on_in(window, end, str.isdigit)
+        return _next_begins(window, end, lambda character: not character.isdigit())
     if word in _TRAILING_WORDS or ("." in word and not word.replace(".", "").isdigit()):
-        return _goes_on_in(window, end, lambda character: character.islower() or character.isdigit())
+        return _next_begins(window, end, lambda character: not (character.islower() or character.isdigit()))
     return True
 
 
-def _goes_on_in(window: str, end: int, goes_on: Callable[[str], bool]) -> bool | None:
-    """The verdict where the next character that is no space decides; the end of a line decides too."""
+def _next_begins(window: str, end: int, begins: Callable[[str], bool]) -> bool:
+    """Whether the next character that is no space begins a sentence, as the end of a line does."""
     for character in window[end:]:
         if character in _LINE_ENDS:
             return True
         if not character.isspace():
-            return not goes_on(character)
-    return None
+            return begins(character)
+    return False
 
 
 def _forced_cut(window: str, limit: int) -> int:

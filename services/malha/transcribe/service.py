@@ -148,13 +148,14 @@ class _Session:
         except MalhaError as error:
             log.warning(Event.ENGINE_ITEM_FAILED, reason=error.reason)
             await self._tell_failed(ordinal, error)
+            await heard.drain()
         except Exception as error:
             log.error(Event.ENGINE_ITEM_FAILED, cause=error)
             await self._tell_failed(ordinal, Internal("the engine failed on this utterance"))
+            await heard.drain()
         finally:
             await hypotheses.aclose()  # type: ignore[attr-defined]  # an engine's iterator is an async generator
             self._pending.release()
-            await heard.drain()
 
     async def _tell(self, ordinal: int, hypothesis: Hypothesis, seconds: float) -> None:
         if hypothesis.final:

@@ -344,3 +344,130 @@ async def test_a_server_that_drains_says_so_and_lets_the_call_end(settings: Runt
         await stopping
         assert len(caller.finals) == 2
         assert await caller.call.code() is grpc.StatusCode.OK
+
+
+def ogg(seconds: float = 8.0) -> bytes:
+    """A live-like Ogg/Opus stream of sentences."""
+    import io
+
+    import av
+
+    audio = np.concatenate([SENTENCES] * (int(seconds // 4.6) + 1))
+    out = io.BytesIO()
+    with av.open(out, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.repeat(audio, 3)[None, :], format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return out.getvalue()
+
+
+async def test_a_live_ogg_stream_and_where_it_may_be_forgotten(caller: Caller) -> None:
+    opened = await caller.open(format={"encoding": "ENCODING_OGG"})
+    assert opened.clock_rate == 0, "positions of containers are bytes"
+    stream = ogg()
+    for at in range(0, len(stream), 700):
+        await caller.call.write(api.StreamRequest(audio=api.Audio(content=stream[at : at + 700], position=at)))
+    await caller.finish()
+    assert len(caller.finals) == 4
+    ack = caller.of("ack")[-1]
+    assert ack.received_through == len(stream)
+    assert 0 < ack.keep_from < len(stream)
+    assert stream[ack.keep_from : ack.keep_from + 4] == b"OggS", "a page's start"
+
+
+async def test_a_hole_in_a_container_is_told_and_ends_the_call(caller: Caller) -> None:
+    await caller.open(format={"encoding": "ENCODING_OGG"})
+    stream = ogg()
+    await caller.call.write(api.StreamRequest(audio=api.Audio(content=stream[:700], position=0)))
+    await caller.call.write(api.StreamRequest(audio=api.Audio(content=stream[900:1400], position=900)))
+    assert (await caller.error()).reason == "CONTAINER_GAP"
+    assert len(caller.of("gap")) == 1
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "mp3", "ogg"])
+async def test_a_file_is_transcribed_whole(caller: Caller, form: str) -> None:
+    import io
+
+    import av
+
+    codec = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "ogg": "libopus"}[form]
+    out = io.BytesIO()
+    with av.open(out, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=48_000 if form == "ogg" else 16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(SENTENCES[None, :], format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=stream.rate, frame_size=stream.frame_size or 0)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    await caller.open(format={"encoding": "ENCODING_FILE"}, pace="PACE_BATCH")
+    data = out.getvalue()
+    for at in range(0, len(data), 50_000):
+        await caller.call.write(api.StreamRequest(audio=api.Audio(content=data[at : at + 50_000])))
+    await caller.finish()
+    assert len(caller.finals) == 2
+    assert caller.of("summary")[0].duration.ToTimedelta().total_seconds() == pytest.approx(len(SENTENCES) / 16_000, abs=0.1)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "EMPTY_FILE"), (b"%PDF-1.7 " + b"x" * 5000, "NOT_AUDIO"), (b"RIFF\x10\x00\x00\x00WAVE", None)])
+async def test_a_file_that_is_no_audio_is_refused(caller: Caller, content: bytes, reason: str | None) -> None:
+    await caller.open(format={"encoding": "ENCODING_FILE"}, pace="PACE_BATCH")
+    if content:
+        await caller.call.write(api.StreamRequest(audio=api.Audio(content=content)))
+    await caller.call.write(api.StreamRequest(finish=api.Finish()))
+    error = await caller.error()
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason is None or error.reason == reason
+
+
+async def test_a_file_over_the_limit_is_refused(settings: RuntimeSettings) -> None:
+    from malha.audio.settings import AudioSettings
+
+    small = AudioSettings(_env_file=None, upload_max_bytes=10_000)
+    async with RunningServer(settings, NULL, audio=small) as server, grpc.aio.insecure_channel(server.target) as channel:
+        caller = Caller(channel)
+        await caller.open(format={"encoding": "ENCODING_FILE"}, pace="PACE_BATCH")
+        await caller.call.write(api.StreamRequest(audio=api.Audio(content=bytes(20_000))))
+        error = await caller.error()
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "UPLOAD_TOO_LARGE")
+
+
+async def test_random_frames_in_one_call_leave_the_others_as_they_were(server: RunningServer) -> None:
+    """10,000 random messages beside a call: its transcript is what it is alone."""
+
+    async def transcript(channel: grpc.aio.Channel) -> list[tuple[str, float, float]]:
+        caller = Caller(channel)
+        await caller.open()
+        for at in range(0, len(SENTENCES), PIECE):
+            await caller.send(SENTENCES[at : at + PIECE])
+            await asyncio.sleep(0.01)
+        await caller.finish()
+        return [(segment.text, segment.start.ToNanoseconds(), segment.end.ToNanoseconds()) for segment in caller.finals]
+
+    async def noise(channel: grpc.aio.Channel) -> int:
+        random, sent = np.random.default_rng(7), 0
+        while sent < 10_000:
+            caller = Caller(channel)
+            try:
+                await caller.open()
+                while sent < 10_000:
+                    sent += 1
+                    size = int(random.integers(0, 2000)) * (2 if random.random() < 0.995 else 1)
+                    position = int(random.integers(0, 2**40)) if random.random() < 0.1 else None
+                    await caller.call.write(api.StreamRequest(audio=api.Audio(content=random.bytes(size), position=position)))
+                    if caller.call.done():
+                        break
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, AssertionError):
+                pass
+            caller.call.cancel()
+        return sent
+
+    async with grpc.aio.insecure_channel(server.target) as channel, grpc.aio.insecure_channel(server.target) as hostile:
+        alone = await transcript(channel)
+        noisy = asyncio.create_task(noise(hostile))
+        beside = [await transcript(channel)]
+        assert await noisy == 10_000
+        assert all(found == alone for found in beside)
+        assert len(alone) == 2

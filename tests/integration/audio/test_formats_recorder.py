@@ -88,7 +88,7 @@ def test_the_tone_is_decoded_as_it_comes(recording):
     gained = list(itertools.accumulate(map(len, decoded)))
     assert gained[len(gained) // 2] > gained[-1] * 0.3  # not all at the end
 
-    samples = np.concatenate(decoded)
+    samples = np.concatenate([each for each in decoded if len(each)])
     assert len(samples) / 48_000 == pytest.approx(recording.seconds, abs=0.3)
     middle = samples[len(samples) // 4 : -len(samples) // 4]
     for index in range(recording.channels):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from fakes.audio_server import TOKEN, error_info, serving
 from malha.sdk import (
     DeadlineExceeded,

@@ -7,6 +7,7 @@ import uuid
 import wave
 
 import pytest
+
 from fakes.audio_server import TOKEN, serving
 from malha.sdk import (
     Ack,

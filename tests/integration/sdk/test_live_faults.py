@@ -10,9 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from fakes.audio_server import TOKEN, error_info, polite, serving
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
+
+from fakes.audio_server import TOKEN, error_info, polite, serving
 from malha.sdk import (
     Ack,
     AlreadyClosed,
@@ -322,6 +323,31 @@ async def test_events_before_an_error_are_told():
             await collect(malha.live(microphone()), told)
     assert [event.text for event in told[1:]] == [str(number) for number in range(600)]
     assert caught.value.last_seq == 600
+
+
+async def test_the_status_survives_a_write_that_meets_it():
+    """grpc.aio alone makes INTERNAL of it about every second time, and drops the responses not yet read."""
+
+    async def quit_while_audio_comes(call):
+        await call.read()
+        await call.opened()
+        await call.read()
+        for number in range(5):
+            await call.final(str(number))
+        await call.abort(Code.RESOURCE_EXHAUSTED, "behind", error_info("READER_SLOW"))
+
+    async def torrent():
+        while True:
+            yield SECOND
+            await asyncio.sleep(0)
+
+    async with serving(quit_while_audio_comes) as server, Malha(server.target, TOKEN) as malha:
+        for _ in range(40):
+            told = []
+            with pytest.raises(SessionLost) as caught:
+                await collect(malha.live(torrent()), told)
+            assert caught.value.reason == "READER_SLOW"
+            assert [event.text for event in told[1:]] == list("01234")
 
 
 async def test_a_slow_reader_holds_the_server_back():

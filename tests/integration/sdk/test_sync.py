@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from fakes.audio_server import TOKEN
 from malha.sdk import Ack, AlreadyClosed, Closed, Final, InvalidRequest, MalhaSync, Opened, TokenMissing, Unauthenticated
 

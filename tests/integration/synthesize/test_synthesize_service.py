@@ -14,6 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from conftest import AUTHORIZED, TOKEN
+from prometheus_client import REGISTRY
 
 from malha.api.common.v1 import media_pb2
 from malha.api.synthesize.v1 import synthesize_pb2 as api
@@ -43,8 +44,8 @@ class Client:
         self.stub = stub
         self.engine = engine
 
-    def open(self, **opening: Any) -> grpc.aio.StreamStreamCall:
-        return self.stub.Synthesize(metadata=AUTHORIZED, timeout=DEADLINE)
+    def open(self) -> grpc.aio.StreamStreamCall:
+        return self.stub.Synthesize(metadata=AUTHORIZED, timeout=2 * DEADLINE)
 
     async def say(self, *texts: str | None, **opening: Any) -> "Said":
         """Send pieces of text (None: a flush), finish, and gather the answer."""
@@ -130,9 +131,14 @@ async def test_text_in_pieces_is_spoken_as_one(client: Client) -> None:
     assert np.sqrt((said.samples.astype(float) ** 2).mean()) > 1000
 
 
-@pytest.mark.parametrize(("encoding", "rate", "bytes_per_sample"), [(PCM16, 16_000, 2), (PCM16, 48_000, 2), (MULAW, 8000, 1), (ALAW, 8000, 1), (PCM16, 22_050, 2)])
+@pytest.mark.parametrize(
+    ("encoding", "rate", "bytes_per_sample"),
+    [(PCM16, 16_000, 2), (PCM16, 48_000, 2), (MULAW, 8000, 1), (ALAW, 8000, 1), (PCM16, 22_050, 2)],
+)
 async def test_formats(client: Client, encoding: int, rate: int, bytes_per_sample: int) -> None:
-    said = await client.say("Good morning. ", "How are you?", voice="en-us", format=media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=rate))
+    said = await client.say(
+        "Good morning. ", "How are you?", voice="en-us", format=media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=rate)
+    )
     assert (said.opened.format.encoding, said.opened.format.sample_rate_hertz) == (encoding, rate)
     length = len(said.audio) / bytes_per_sample / rate
     assert length == pytest.approx(seconds(said.closed.audio), abs=1e-6)
@@ -184,8 +190,9 @@ async def test_a_whole_sentence_is_spoken_at_once_and_a_flush_speaks_the_rest(cl
     await call.write(api.SynthesizeRequest(text=api.Text(text=" more")))
     await call.done_writing()  # without `finish`: the end of the requests counts as one
     await hear("more")
-    rest = [response async for response in call]
-    assert rest[-1].closed.characters == len("First sentence.And thenmore")
+    while not (response := await asyncio.wait_for(call.read(), DEADLINE)).HasField("closed"):
+        pass
+    assert response.closed.characters == len("First sentence.And thenmore")
     assert await call.code() == grpc.StatusCode.OK
 
 
@@ -212,15 +219,32 @@ async def test_voices(client: Client) -> None:
         ({}, grpc.StatusCode.INVALID_ARGUMENT, "VOICE_MISSING", "`voice` or `language`"),
         ({"language": "fr"}, grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_LANGUAGE", "pt-BR"),
         ({"voice": "hal"}, grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", "en-us+f2"),
-        ({"language": "pt", "format": {"encoding": media_pb2.ENCODING_OGG}}, grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_FORMAT", "ENCODING_ALAW"),
-        ({"language": "pt", "format": {"encoding": PCM16, "channels": 2}}, grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_FORMAT", "one channel"),
-        ({"language": "pt", "format": {"encoding": PCM16, "sample_rate_hertz": 4000}}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "sample_rate_hertz"),
+        (
+            {"language": "pt", "format": {"encoding": media_pb2.ENCODING_OGG}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNSUPPORTED_FORMAT",
+            "ENCODING_ALAW",
+        ),
+        (
+            {"language": "pt", "format": {"encoding": PCM16, "channels": 2}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNSUPPORTED_FORMAT",
+            "one channel",
+        ),
+        (
+            {"language": "pt", "format": {"encoding": PCM16, "sample_rate_hertz": 4000}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_FIELD",
+            "sample_rate_hertz",
+        ),
         ({"language": "pt", "speed": 3.0}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "speed"),
         ({"language": "pt", "reference_audio": b"RIFF"}, grpc.StatusCode.FAILED_PRECONDITION, "CLONING_UNAVAILABLE", "coqui"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
 )
-async def test_an_opening_that_cannot_be_served_says_why(client: Client, opening: dict[str, Any], code: grpc.StatusCode, reason: str, told: str) -> None:
+async def test_an_opening_that_cannot_be_served_says_why(
+    client: Client, opening: dict[str, Any], code: grpc.StatusCode, reason: str, told: str
+) -> None:
     with pytest.raises(MalhaError, match=told.replace("+", r"\+")) as refused:
         await client.say("Oi.", **opening)
     assert (refused.value.code, refused.value.reason) == (code, reason)
@@ -232,7 +256,11 @@ async def test_a_piece_of_text_and_all_of_it_are_bounded(client: Client) -> None
     assert refused.value.reason == "INVALID_FIELD"
     with pytest.raises(MalhaError) as refused:
         await client.say("Oi. " * 10, "a" * 4000, "b" * 4000, language="pt")
-    assert (refused.value.code, refused.value.reason, refused.value.quota) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TEXT_TOO_LONG", "stream_characters")
+    assert (refused.value.code, refused.value.reason, refused.value.quota) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "TEXT_TOO_LONG",
+        "stream_characters",
+    )
 
 
 async def test_a_lost_client_stops_the_work(client: Client) -> None:
@@ -253,13 +281,19 @@ async def test_a_lost_client_stops_the_work(client: Client) -> None:
 
 
 async def test_a_client_that_does_not_read_gives_its_place_back(tmp_path: Path) -> None:
-    async with serving(tmp_path, StreamLimits(flush_seconds=0.2), synthesize_max_open=1, synthesize_reader_seconds=0.3) as client:
+    def streams() -> float | None:
+        return REGISTRY.get_sample_value("malha_streams_open", {"service": SynthesizeService.name})
+
+    async with serving(tmp_path, StreamLimits(flush_seconds=0.2), synthesize_max_open=1, synthesize_reader_seconds=0.5) as client:
         deaf = client.open()
         await deaf.write(api.SynthesizeRequest(open=api.Open(language="pt")))
+        assert (await deaf.read()).HasField("opened")
         await deaf.write(api.SynthesizeRequest(text=api.Text(text=LONG[:4000])))
-        said = await client.say("Bom dia.", language="pt")  # waits for the only place
-        assert said.closed.characters == 8
+        async with asyncio.timeout(DEADLINE):
+            while streams():  # until gRPC's own buffers are full, and half a second more
+                await asyncio.sleep(0.05)
+        assert (await client.say("Bom dia.", language="pt")).closed.characters == 8
         with pytest.raises(grpc.aio.AioRpcError) as ended:
-            async for _ in deaf:
+            while await deaf.read() is not grpc.aio.EOF:
                 pass
         assert from_rpc_error(ended.value).reason == "READER_SLOW"

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
+
 from malha.audio.formats.base import Decoder
 from malha.audio.formats.samples import Samples
 
@@ -106,7 +107,7 @@ def element(ident: int, body: bytes) -> bytes:
     return ident.to_bytes((ident.bit_length() + 7) // 8) + (1 << 56 | len(body)).to_bytes(8) + body
 
 
-def page(flags: int, position: int, serial: int, sequence: int, table: bytes, body: bytes) -> bytes:  # noqa: PLR0917 (the order of the header)
+def page(flags: int, position: int, serial: int, sequence: int, table: bytes, body: bytes) -> bytes:
     """An Ogg page, its checksum by the definition: bit by bit."""
     header = struct.pack("<4sBBqIII", b"OggS", 0, flags, position, serial, sequence, 0)
     blank = header + bytes([len(table)]) + table + body

@@ -5,6 +5,7 @@ import pytest
 from conftest import silence, voice
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from malha.audio.endpointing import Ended, EndpointConfig, Endpointer, EndpointEvent, Speech, Started
 from malha.audio.vad import VoiceActivity
 

@@ -3,12 +3,13 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.audio.format_streams import element, mux, ogg, page, pages, tone, webm
+
 from malha.audio.formats import webm as ids
 from malha.audio.formats.base import CONTAINER_ENCODINGS, MAX_FEED_BYTES, create_decoder
 from malha.audio.formats.container import MAX_ELEMENT_BYTES
 from malha.audio.formats.opus import MAX_BURST_SECONDS
 from malha.runtime.errors import UnsupportedFormat
-from unit.audio.format_streams import element, mux, ogg, page, pages, tone, webm
 
 VALID = {"webm": webm(0.5, 2), "ogg": ogg(0.5, 2, 40), "wav": mux("wav", "pcm_s24le", tone(0.05, 16_000, 2), 16_000)}
 OGG_HEADER = b"".join(pages(VALID["ogg"])[:2])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.audio.format_streams import cuts_of, decode, ogg, page, pages, reference, slow_checksum, tone
+
 from malha.audio.formats.base import create_decoder
 from malha.audio.formats.ogg import MAX_BAD_PAGES, page_checksum
 from malha.audio.formats.opus import OpusHead
 from malha.runtime.errors import UnsupportedFormat
-from unit.audio.format_streams import cuts_of, decode, ogg, page, pages, reference, slow_checksum, tone
 
 STREAM = ogg(1.0, 2)
 PAGES = pages(STREAM)

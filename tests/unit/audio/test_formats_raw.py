@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from malha.audio.formats.base import CONTAINER_ENCODINGS, ENCODINGS, create_decoder
 from malha.audio.formats.g711 import ALAW_SAMPLES, MULAW_SAMPLES, encode_alaw, encode_mulaw
 from malha.runtime.errors import UnsupportedFormat

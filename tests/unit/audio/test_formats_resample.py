@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from malha.audio.formats.resample import Resampler
 from unit.audio.format_streams import TONE_HERTZ, peak_hertz, tone
+
+from malha.audio.formats.resample import Resampler
 
 SECOND = tone(1.0, 48_000, 1)[:, 0]
 

@@ -1,17 +1,20 @@
 """Whole files through FFmpeg: those that are audio, and those that only claim to be."""
 
+import io
 import signal
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from malha.audio.formats.upload import FileDecoder
+from unit.audio.format_streams import TONE_HERTZ, mux, ogg, page, pages, peak_hertz, tone, webm
+
+from malha.audio.formats.upload import FileDecoder, _open
 from malha.audio.formats.wav import encode_wav
 from malha.runtime.errors import UnsupportedFormat
-from unit.audio.format_streams import TONE_HERTZ, mux, ogg, page, pages, peak_hertz, tone, webm
 
 RATE = 44_100
 PCM = tone(2.5, RATE, 2)
@@ -132,15 +135,16 @@ def test_a_file_without_an_audio_track_is_refused(decode):
     assert caught.value.reason in {"NOT_AUDIO", "CORRUPT_CONTAINER"}
 
 
-def test_no_other_file_is_opened(decode, tmp_path):
-    """A QuickTime file may refer to another for its media: nothing but the file itself is read."""
+def test_ffmpeg_opens_no_other_file(tmp_path, monkeypatch):
+    """Not even a demuxer made for it could: without the guards this list is read."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.wav").write_bytes(encode_wav(PCM, RATE, 2))
-    movie = mux("mov", "pcm_s16le", PCM, RATE)
-    at = movie.index(b"url \0\0\0\1")
-    reference = movie[: at + 4] + b"\0\0\0\0" + movie[at + 8 :]
-    rate, blocks = decode(reference, name="movie.mov")
-    assert rate == RATE
-    assert np.array_equal(np.concatenate(blocks), PCM)
+    playlist = b"ffconcat version 1.0\nfile secret.wav\n"
+    with av.open(io.BytesIO(playlist), format="concat") as unguarded:
+        assert len(unguarded.streams.audio) == 1
+    with pytest.raises(UnsupportedFormat) as caught:
+        _open(io.BytesIO(playlist), "concat")
+    assert caught.value.reason == "CORRUPT_CONTAINER"
 
 
 @pytest.mark.parametrize("content", [encode_wav(PCM, RATE, 2), FLAC, MP3, ogg(2.5, 2), webm(2.5, 2, live=True)])

@@ -7,12 +7,13 @@ import wave
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from unit.audio.format_streams import cuts_of, decode, mux, tone
+
 from malha.audio.formats.base import create_decoder
 from malha.audio.formats.g711 import encode_alaw, encode_mulaw
 from malha.audio.formats.samples import to_int16
 from malha.audio.formats.wav import MAX_HEADER_BYTES, encode_wav
 from malha.runtime.errors import UnsupportedFormat
-from unit.audio.format_streams import cuts_of, decode, mux, tone
 
 PCM = tone(0.05, 8_000, 2)
 PLAIN = encode_wav(PCM, 8_000, 2)

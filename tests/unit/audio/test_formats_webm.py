@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from unit.audio.format_streams import cuts_of, decode, element, mux, reference, tone, webm
+
 from malha.audio.formats import webm as ids
 from malha.audio.formats.base import create_decoder
 from malha.audio.formats.container import MAX_ELEMENT_BYTES
 from malha.audio.formats.ebml import children, read_header, split_block
 from malha.audio.formats.opus import MAX_BAD_PACKETS, OpusHead
 from malha.runtime.errors import UnsupportedFormat
-from unit.audio.format_streams import cuts_of, decode, element, mux, reference, tone, webm
 
 UNKNOWN = b"\x01\xff\xff\xff\xff\xff\xff\xff"
 LIVE = webm(1.0, 2)

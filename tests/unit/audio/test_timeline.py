@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from malha.audio.timeline import MAX_POSITION, Timeline
 from malha.runtime.errors import InvalidArgument
 

@@ -2,7 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.edge import FakeEdge
+from malha.bench import generator
 from malha.bench.generator import Load, generate
 
 CHUNK_BYTES = 3200
@@ -76,6 +78,14 @@ async def test_faults_are_counted(loop_file: Path, fault: str, lost: int, duplic
 async def test_boundaries_that_differ_under_load_are_lost_and_duplicated(loop_file: Path) -> None:
     result, _ = await _run(FakeEdge("shift"), loop_file, sessions=4)
     assert (result["lost"], result["duplicated"]) == (12, 12)
+
+
+async def test_a_long_run_is_compared_as_far_as_its_references_went(loop_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "REFERENCE_SECONDS", 1.0)
+    monkeypatch.setattr(generator, "UNDECIDED_SECONDS", 0.15)
+    result, _ = await _run(FakeEdge(), loop_file, sessions=4)
+    assert result["references"] == {"compared": 4, "segments": 8}  # those ending at 0.4 s and 0.8 s
+    assert (result["lost"], result["duplicated"], result["finals"]) == (0, 0, 12)
 
 
 async def test_a_session_that_vanishes_is_lost(loop_file: Path) -> None:

@@ -3,6 +3,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from malha.bench.statistics import Ledger, compare, percentile, summary
 
 

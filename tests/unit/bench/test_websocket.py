@@ -1,12 +1,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from malha.bench.websocket import MASKED, Opcode, ProtocolError, Reader, Target, frame, handshake
 from websockets.frames import Frame
 from websockets.frames import Opcode as LibraryOpcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
+
+from malha.bench.websocket import MASKED, Opcode, ProtocolError, Reader, Target, frame, handshake
 
 
 def _parsed(data: bytes, mask: bool) -> Frame:

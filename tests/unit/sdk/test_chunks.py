@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from malha.sdk._chunks import Chunker
 from malha.sdk.errors import InvalidRequest
 

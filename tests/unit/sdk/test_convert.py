@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from malha.api.audio.v1 import audio_pb2 as pb
 from malha.api.common.v1 import media_pb2, transcript_pb2
 from malha.api.insight.v1 import insight_pb2

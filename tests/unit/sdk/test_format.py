@@ -3,6 +3,7 @@ import wave
 from pathlib import PurePath
 
 import pytest
+
 from malha.sdk._call_settings import CallSettings
 from malha.sdk._format import encoding_of, make_format, wav_bytes_per_second
 from malha.sdk.errors import InvalidRequest

@@ -1,4 +1,5 @@
 import pytest
+
 from malha.sdk import InvalidRequest, Malha, TokenMissing
 from malha.sdk._settings import Settings, resolve
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from malha.sdk._source import AudioInput, head_of, is_whole, items_of, size_of
 
 CONTENT = bytes(range(256)) * 10

@@ -1,12 +1,13 @@
 import grpc
 import pytest
-from fakes.audio_server import error_info, status_details
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2 as details
 from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fakes.audio_server import error_info, status_details
 from malha.sdk import errors
 from malha.sdk._status import error_from
 

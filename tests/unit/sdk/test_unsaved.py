@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from malha.sdk._unsaved import UnsavedBuffer
 
 steps = st.lists(st.one_of(st.binary(min_size=1, max_size=40), st.integers(min_value=0, max_value=600)), max_size=60)

@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from malha.api.audio.v1 import audio_pb2
 from malha.sdk._gen.malha.api.audio import v1 as audio
 from malha.sdk._wire import audio_request

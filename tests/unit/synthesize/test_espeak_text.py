@@ -1,6 +1,7 @@
 """What espeak-ng is given to read, and where in the caller's text a word lies."""
 
 import unicodedata
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,12 @@ def test_accents_are_composed_and_words_still_found_in_the_text_as_sent() -> Non
 
 def test_a_word_is_told_once_and_never_after_a_later_one() -> None:
     finder = Words(prepare("total 1.234 reais"))
-    assert [mark and mark.text_start for mark in (finder.mark(6, 0.1), finder.mark(7, 0.2), finder.mark(12, 0.3), finder.mark(6, 0.4))] == [6, None, 12, None]
+    assert [mark and mark.text_start for mark in (finder.mark(6, 0.1), finder.mark(7, 0.2), finder.mark(12, 0.3), finder.mark(6, 0.4))] == [
+        6,
+        None,
+        12,
+        None,
+    ]
     assert Words(prepare("  casa")).mark(0, 0.0) is None
 
 
@@ -64,4 +70,4 @@ def test_any_text_is_prepared(text: str) -> None:
     finder = Words(prepared)
     marks = [mark for position in range(len(prepared.text)) if (mark := finder.mark(position, 0.0))]
     assert all(0 <= mark.text_start < mark.text_end <= len(text) for mark in marks)
-    assert all(before.text_end <= after.text_start for before, after in zip(marks, marks[1:], strict=False))
+    assert all(before.text_end <= after.text_start for before, after in pairwise(marks))

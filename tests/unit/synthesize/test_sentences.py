@@ -54,7 +54,10 @@ def test_a_line_end_ends_a_sentence() -> None:
     assert cut("Primeiro item\nSegundo item, do Sr.\r\nTerceiro\n\n\n") == ["Primeiro item", "Segundo item, do Sr.", "Terceiro", ""]
 
 
-@pytest.mark.parametrize(("text", "whole"), [("Bom dia.", 0), ("Bom dia. ", 1), ("Bom dia!?", 0), ("Veja etc. ", 0), ("Veja etc. O", 1), ("Sim… ", 0), ("Sim… E", 1)])
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [("Bom dia.", 0), ("Bom dia. ", 1), ("Bom dia!?", 0), ("Veja etc. ", 0), ("Veja etc. O", 1), ("Sim… ", 0), ("Sim… E", 1)],
+)
 def test_a_sentence_is_given_as_soon_as_what_follows_settles_it(text: str, whole: int) -> None:
     assert len(SentenceBuffer().feed(text)) == whole
 
@@ -95,7 +98,34 @@ def test_a_forced_cut_leaves_accents_with_their_letters() -> None:
 
 PIECES = st.lists(
     st.one_of(
-        st.sampled_from([".", "...", "…", "?", "!", " ", "  ", "\n", "\r\n", "Sr", "Dra", "etc", "e.g", "No", "p.m", "EE.UU", "1.234,56", "¿", '"', ")", ",", "A", "b", "7"]),
+        st.sampled_from(
+            [
+                ".",
+                "...",
+                "…",
+                "?",
+                "!",
+                " ",
+                "  ",
+                "\n",
+                "\r\n",
+                "Sr",
+                "Dra",
+                "etc",
+                "e.g",
+                "No",
+                "p.m",
+                "EE.UU",
+                "1.234,56",
+                "¿",
+                '"',
+                ")",
+                ",",
+                "A",
+                "b",
+                "7",
+            ]
+        ),
         st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=6),
         st.sampled_from(["palavra " * 40, "x" * 300, " " * 450, "e\u0301" * 220]),
     ),
@@ -114,7 +144,9 @@ def test_nothing_is_lost_and_how_the_text_came_changes_nothing(pieces: list[str]
     expected = [*whole.feed(text), *whole.flush()]
     assert "".join(sentence.text for sentence in expected) == text
     assert all(0 < len(sentence.text) <= MAX_CHARACTERS for sentence in expected)
-    assert [sentence.offset for sentence in expected] == [sum(len(before.text) for before in expected[:index]) for index in range(len(expected))]
+    assert [sentence.offset for sentence in expected] == [
+        sum(len(before.text) for before in expected[:index]) for index in range(len(expected))
+    ]
 
     streamed = SentenceBuffer()
     given_out, position, step = [], 0, 0

@@ -42,7 +42,8 @@ class Decoder(Protocol):
         """The number, since the start of the stream, of the first frame decoded from ``keep_from_byte`` on."""
 
     def feed(self, data: bytes) -> Samples:
-        """Samples of shape (frames, channels) at ``sample_rate``; none, if more bytes are needed. They may be a view of ``data``.
+        """Samples of shape (frames, channels) at ``sample_rate``, perhaps a view of ``data``; none, if more bytes are needed: (0, 1) where
+        the channels are not yet known.
 
         Raises UnsupportedFormat, with the reasons PARTIAL_FRAME (raw formats take whole frames), CORRUPT_CONTAINER, NOT_AUDIO (no audio
         track), AUDIO_BURST (more than two minutes in one call) or UNSUPPORTED_FORMAT.

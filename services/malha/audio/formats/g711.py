@@ -8,6 +8,7 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
+
 from malha.audio.formats.pcm import RawDecoder
 from malha.audio.formats.samples import Samples
 

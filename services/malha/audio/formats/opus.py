@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
+
 from malha.audio.formats.samples import MAX_CHANNELS, Samples, corrupt, no_samples
 from malha.runtime.errors import FailedPrecondition, UnsupportedFormat
 
@@ -134,13 +135,14 @@ class OpusDecoder:
             decoded = []
         if decoded:
             self._bad = 0
-            return self._view(decoded[0])
+            return self._copy(decoded[0])
         self._bad += 1
         if self._bad > MAX_BAD_PACKETS:
             raise corrupt("the audio is not Opus, as the container says: its packets cannot be decoded")
         return np.zeros((frames, self.channels), dtype=np.int16)
 
-    def _view(self, frame: av.AudioFrame) -> Samples:
-        """The samples where the library has put them: interleaved, in a plane that is longer than they are."""
+    def _copy(self, frame: av.AudioFrame) -> Samples:
+        """The samples out of the library's buffer, which is longer than they are and goes back to its pool (kept, it costs 10 kB a packet)."""
         plane = memoryview(frame.planes[0])
-        return np.frombuffer(plane, dtype=np.int16, count=frame.samples * self.channels).reshape(-1, self.channels).copy()
+        view = np.frombuffer(plane, dtype=np.int16, count=frame.samples * self.channels)
+        return view.reshape(-1, self.channels).copy()

@@ -1,6 +1,7 @@
 """Headerless 16-bit PCM, little-endian, interleaved; and what it shares with the other formats that have no header."""
 
 import numpy as np
+
 from malha.audio.formats.samples import Samples, check_layout, no_samples
 from malha.runtime.errors import UnsupportedFormat
 

@@ -1,14 +1,14 @@
 """Streaming sample rate conversion with soxr.
 
-Measured, CPU per second of audio in pieces of 100 ms (one core of a shared 2-core machine):
+Measured, CPU per second of audio in pieces of 100 ms, the conversions to and from floats included (a busy 2-core machine):
 
 ======================  =====  =====  =====  ======
 from -> to              QQ     LQ     HQ     VHQ
 ======================  =====  =====  =====  ======
-8 kHz -> 16 kHz         0.35   0.27   0.28   0.31 ms
-24 kHz -> 16 kHz        0.35   0.49   0.56   0.64 ms
-44.1 kHz -> 16 kHz      0.34   0.66   0.73   0.88 ms
-48 kHz -> 16 kHz        0.35   0.54   0.64   0.68 ms
+8 kHz -> 16 kHz         0.52   0.39   0.40   0.43 ms
+24 kHz -> 16 kHz        0.52   0.63   0.71   0.70 ms
+44.1 kHz -> 16 kHz      0.52   0.76   0.89   1.04 ms
+48 kHz -> 16 kHz        0.48   0.67   0.76   0.80 ms
 ======================  =====  =====  =====  ======
 
 QQ does not filter (what is above 8 kHz folds into the speech), and nothing between it and HQ saves more than a sixth: HQ it is.

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from malha.runtime.errors import UnsupportedFormat
 
 Samples = npt.NDArray[np.int16]
@@ -36,11 +37,20 @@ def to_int16(samples: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
             shifted: npt.NDArray[np.int16] = (samples.astype(np.int16) - 128) << 8
             return shifted
         case "f", _:
-            scaled = np.clip(np.nan_to_num(samples), -1.0, 1.0) * 32768.0
-            rounded: npt.NDArray[np.int16] = np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
-            return rounded
+            return _float_to_int16(samples)
         case _:
             raise UnsupportedFormat("samples of this type are not supported: supported are 8, 16, 24 and 32 bit PCM and float")
+
+
+def _float_to_int16(samples: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int16]:
+    scaled = np.clip(samples, -1.0, 1.0)  # before it is scaled: it might overflow
+    scaled *= 32768.0
+    np.rint(scaled, out=scaled)
+    np.minimum(scaled, 32767.0, out=scaled)
+    if np.isnan(scaled).any():
+        np.nan_to_num(scaled, copy=False)
+    samples16: npt.NDArray[np.int16] = scaled.astype(np.int16)
+    return samples16
 
 
 def check_layout(sample_rate: int, channels: int, *, max_rate: int = MAX_RATE_HERTZ) -> None:

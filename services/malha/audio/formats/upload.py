@@ -19,6 +19,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+
 from malha.audio.formats.samples import MAX_FILE_RATE_HERTZ, Samples, check_layout, corrupt, to_int16
 from malha.runtime.errors import UnsupportedFormat
 

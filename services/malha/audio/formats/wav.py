@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from malha.audio.formats.g711 import ALAW_SAMPLES, MULAW_SAMPLES
 from malha.audio.formats.samples import Samples, check_layout, corrupt, no_samples, to_int16
 from malha.runtime.errors import UnsupportedFormat

@@ -1,0 +1,64 @@
+import json
+import shutil
+import subprocess
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_transcribe_prints_a_line_for_each_segment(malha: Run, speech: Path) -> None:
+    done = malha("transcribe", str(speech))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[0.")
+    assert "s of speech" in done.stdout
+
+
+def test_transcribe_prints_json_for_each_file(malha: Run, speech: Path) -> None:
+    other = shutil.copy(speech, speech.with_name("other.wav"))
+    done = malha("transcribe", str(speech), str(other), "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["file"], second["file"]) == (str(speech), str(other))
+    assert first["engine"]["name"] == "null"
+    assert first["segments"]
+    assert first["segments"] != []
+    assert [segment["start_seconds"] for segment in first["segments"]] == [segment["start_seconds"] for segment in second["segments"]]
+
+
+def test_call_shows_the_transcript_and_its_figures(malha: Run, speech: Path) -> None:
+    done = malha("call", str(speech))
+    assert done.returncode == 0, done.stderr
+    assert "s of speech" in done.stdout
+    assert "recognised by null" in done.stdout
+    assert "after the acoustic end" in done.stdout
+
+
+def test_call_prints_its_events_as_json(malha: Run, speech: Path) -> None:
+    done = malha("call", str(speech), "--roles", "customer", "--json")
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["Opened", "Closed"]
+    assert "resume_token" not in events[0]
+    finals = [event for event in events if event["event"] == "Final"]
+    assert finals
+    assert {final["segment"]["role"] for final in finals} == {"customer"}
+
+
+def test_say_writes_a_wav_file(malha: Run, tmp_path: Path) -> None:
+    done = malha("say", "Bom dia.", "--language", "pt-BR", "-o", str(tmp_path / "out.wav"), "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    with wave.open(str(tmp_path / "out.wav")) as made:
+        assert made.getnframes() / made.getframerate() == told["seconds"]
+        assert told["seconds"] > 0.3
+    assert told["engine"] == "espeak"
+
+
+def test_an_error_of_the_server_is_one_line(malha: Run, speech: Path) -> None:
+    done = malha("say", "hello", "--voice", "nobody")
+    assert done.returncode == 1
+    assert done.stderr.startswith("malha: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "nobody" in done.stderr

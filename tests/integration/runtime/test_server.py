@@ -1,0 +1,121 @@
+"""The server's own conduct: addresses, TLS, ports, traces, figures."""
+
+import asyncio
+import datetime
+import ipaddress
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import AUTHORIZED, RunningServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
+from malha.runtime.admin import Admin
+from malha.runtime.errors import FailedPrecondition
+from malha.runtime.settings import RuntimeSettings
+from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.settings import TranscribeSettings
+
+NULL = NullEngine(TranscribeSettings(_env_file=None))
+
+
+async def test_a_taken_port_says_what_to_do(settings: RuntimeSettings, server: RunningServer) -> None:
+    with pytest.raises(FailedPrecondition, match=f"port {server.port} .* is taken: .* MALHA_GRPC_PORT"):
+        await RunningServer(settings.model_copy(update={"grpc_port": server.port}), NULL).__aenter__()
+
+
+async def test_an_address_others_reach_needs_tls_or_consent(settings: RuntimeSettings) -> None:
+    with pytest.raises(FailedPrecondition, match="MALHA_TLS_CERTIFICATE"):
+        await RunningServer(settings.model_copy(update={"host": "0.0.0.0"}), NULL).__aenter__()
+    async with RunningServer(settings.model_copy(update={"host": "0.0.0.0", "insecure": True}), NULL) as server:
+        assert server.port
+
+
+async def test_off_loopback_there_is_no_reflection(settings: RuntimeSettings) -> None:
+    async with RunningServer(settings.model_copy(update={"host": "0.0.0.0", "insecure": True}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+        call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", request_serializer=bytes, response_deserializer=bytes)()
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_tls_serves_those_who_trust_it(settings: RuntimeSettings, tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    secured = settings.model_copy(update={"tls_certificate": certificate, "tls_key": key, "tls_ca": certificate})
+    async with RunningServer(secured, NULL) as server:
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as channel:
+            models = await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED)
+            assert models.models[0].name == "null"
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=2)
+
+
+async def test_too_many_streams_are_refused_at_open(settings: RuntimeSettings) -> None:
+    async with RunningServer(settings.model_copy(update={"max_streams": 1}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+        stub = transcribe_pb2_grpc.TranscribeServiceStub(channel)
+        opening = transcribe_pb2.TranscribeRequest(open={"format": {"encoding": 1}})
+        first = stub.Transcribe(metadata=AUTHORIZED)
+        await first.write(opening)
+        assert (await first.read()).HasField("opened")
+        second = stub.Transcribe(metadata=AUTHORIZED)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await second.write(opening)
+            await second.read()
+            await second.wait_for_connection()
+            raise grpc.aio.AioRpcError(await second.code(), None, None)
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        first.cancel()
+
+
+async def test_admin_tells_figures_and_readiness(server: RunningServer, channel: grpc.aio.Channel) -> None:
+    await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED)
+    ready = [True]
+    admin = Admin(0, lambda: ready[0])
+    try:
+        figures = await asyncio.to_thread(fetch, admin.port, "/metrics")
+        assert 'malha_rpcs_total{code="OK",method="ListModels",service="malha.api.transcribe.v1.TranscribeService"}' in figures[1]
+        assert (await asyncio.to_thread(fetch, admin.port, "/readyz"))[0] == 200
+        ready[0] = False
+        assert (await asyncio.to_thread(fetch, admin.port, "/readyz"))[0] == 503
+        assert (await asyncio.to_thread(fetch, admin.port, "/livez"))[0] == 200
+    finally:
+        admin.close()
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost and 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return files

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from malha.cli.main import app
+
+HEAVY = ("grpc", "numpy", "av", "rich", "pydantic", "httpx", "uvloop", "malha.sdk", "malha.api", "malha.runtime")
+
+
+def _commands() -> Iterator[list[str]]:
+    def walk(command: object, path: list[str]) -> Iterator[list[str]]:
+        for name, child in getattr(command, "commands", {}).items():
+            yield [*path, name]
+            yield from walk(child, [*path, name])
+
+    yield from walk(get_command(app), [])
+
+
+COMMANDS = list(_commands())
+
+
+def test_the_commands_are_those_promised() -> None:
+    assert {command[0] for command in COMMANDS} == {"up", "serve", "demo", "call", "transcribe", "say", "models", "bench", "version"}
+    assert {" ".join(command) for command in COMMANDS if len(command) == 2} == {
+        "models list",
+        "models pull",
+        "models path",
+        "models verify",
+        "bench live",
+        "bench asr",
+    }
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in (["models"], ["bench"])], ids=" ".join)
+def test_every_command_explains_itself_with_examples(command: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Examples:" in result.output
+    assert f"malha {' '.join(command)}" in result.output.split("Examples:")[1]
+    if command != ["serve"]:
+        assert "--json" in result.output
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = f"import malha.cli.main, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from malha.cli import log_file
+from malha.cli.log_file import standard_error_to
+from malha.runtime.errors import FailedPrecondition
+
+
+def test_standard_error_of_this_process_and_its_children_goes_to_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with standard_error_to(tmp_path / "logs" / "up.log") as log:
+        os.write(2, b'{"event":"one"}\n')
+        subprocess.run([sys.executable, "-c", "import os; os.write(2, b'malha: port 1 is taken\\n')"], check=True)
+    os.write(2, b"again\n")
+    assert log.path.read_text() == '{"event":"one"}\nmalha: port 1 is taken\n'
+    assert log.failure == "port 1 is taken"
+    assert capfd.readouterr().err == "again\n"
+
+
+def test_the_newest_failure_is_told_even_if_it_came_in_pieces(tmp_path: Path) -> None:
+    with standard_error_to(tmp_path / "up.log") as log:
+        os.write(2, b"malha: first\nmal")
+        os.write(2, b"ha: second\n{}\n")
+    assert log.failure == "second"
+
+
+def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_file, "FILE_BYTES", 1000)
+    with standard_error_to(tmp_path / "up.log") as log:
+        for number in range(300):
+            os.write(2, b"%029d\n" % number)
+    assert log.path.stat().st_size <= 1000 + log_file.READ_BYTES
+    written = (tmp_path / "up.log.1").read_text().splitlines() + log.path.read_text().splitlines()
+    assert written[-1] == f"{299:029}"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["up.log", "up.log.1"]
+
+
+def test_a_file_that_cannot_be_written_is_an_error_and_standard_error_stays(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    with pytest.raises(FailedPrecondition, match="MALHA_DATA_DIR"), standard_error_to(tmp_path / "logs" / "up.log"):
+        pass
+    os.write(2, b"still here\n")
+    assert capfd.readouterr().err == "still here\n"
