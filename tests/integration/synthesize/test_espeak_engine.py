@@ -167,7 +167,7 @@ async def test_a_word_sounds_where_its_mark_says(engine: EspeakEngine) -> None:
 
 async def test_marks_come_with_the_chunk_their_word_begins_in(engine: EspeakEngine) -> None:
     begin = 0.0
-    async for chunk in engine.speak(config(language="pt"), "sim, não, já, aí; é, ou, ok, " * 10):
+    async for chunk in engine.speak(config(language="pt", speed=2.0), "eu já vi o sol e a lua no céu da rua e fui a pé ao mar " * 7):
         end = begin + len(chunk.pcm) / 2 / 22_050
         assert all(begin <= mark.time < end for mark in chunk.marks)
         begin = end
@@ -336,10 +336,15 @@ async def test_what_the_listener_raises_comes_out_and_the_library_goes_on() -> N
     assert len(b"".join(heard)) > 8000
 
 
-async def test_missing_data_are_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["data", "library"])
+async def test_a_broken_wheel_says_what_to_do(tmp_path: Path, missing: str) -> None:
     """In a process of its own: a library that was loaded before keeps what it has."""
-    program = "import sys; from malha.synthesize.engines.espeak_library import EspeakLibrary; EspeakLibrary(sys.argv[1])"
+    program = (
+        f"import sys, espeakng_loader; espeakng_loader.get_{missing}_path = lambda: sys.argv[1]\n"
+        "from malha.synthesize.engines.espeak_worker import load; load(None)"
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), stderr=asyncio.subprocess.PIPE)
     _, errors = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
-    assert b"EspeakError: espeak-ng cannot read its data" in errors
+    assert b"FailedPrecondition" in errors
+    assert b"pip install --force-reinstall espeakng-loader" in errors

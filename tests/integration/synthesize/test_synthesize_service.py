@@ -68,6 +68,11 @@ async def send(call: grpc.aio.StreamStreamCall, *texts: str | None) -> None:
     await call.write(api.SynthesizeRequest(finish=api.Finish()))
 
 
+async def read_all(call: grpc.aio.StreamStreamCall) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 class Said:
     """What a stream gave."""
 
@@ -294,6 +299,5 @@ async def test_a_client_that_does_not_read_gives_its_place_back(tmp_path: Path) 
                 await asyncio.sleep(0.05)
         assert (await client.say("Bom dia.", language="pt")).closed.characters == 8
         with pytest.raises(grpc.aio.AioRpcError) as ended:
-            while await deaf.read() is not grpc.aio.EOF:
-                pass
+            await read_all(deaf)
         assert from_rpc_error(ended.value).reason == "READER_SLOW"

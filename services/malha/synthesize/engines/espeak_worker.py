@@ -15,7 +15,7 @@ from typing import Final
 
 from malha.runtime.worker import Worker, WorkerStream
 from malha.synthesize.engine import Mark, SpeechChunk, Voice
-from malha.synthesize.engines.espeak_library import PCM_SAMPLE_BYTES, EspeakLibrary
+from malha.synthesize.engines.espeak_library import PCM_SAMPLE_BYTES, EspeakError, EspeakLibrary
 from malha.synthesize.engines.espeak_text import Words, portions, prepare
 
 FIRST_CHUNK_SECONDS: Final = 0.1
@@ -57,8 +57,11 @@ class Loaded:
 
 
 def load(_: object) -> Worker:
-    """The engine host's factory; there are no options."""
-    return _EspeakWorker(EspeakLibrary())
+    """The engine host's factory; there are no options. Raises FailedPrecondition where the wheel is broken or not for this machine."""
+    try:
+        return _EspeakWorker(EspeakLibrary())
+    except (EspeakError, OSError) as error:
+        raise _unusable() from error
 
 
 class _EspeakWorker:
@@ -180,12 +183,22 @@ class _Speaker(threading.Thread):
             self._waiting.get().run(self._library)
 
 
+# The errors' module brings gRPC, which a worker that never fails does without.
+
+
 def _too_long() -> Exception:
-    # Imported here: it brings gRPC, which a worker that never fails does without.
-    from malha.runtime.errors import ResourceExhausted  # noqa: PLC0415
+    from malha.runtime.errors import ResourceExhausted  # noqa: PLC0415 - see above
 
     return ResourceExhausted(
         f"one sentence would take more than {LONGEST_SENTENCE_SECONDS:g} s to speak: send shorter ones",
         reason="SENTENCE_TOO_LONG",
         quota="sentence_seconds",
+    )
+
+
+def _unusable() -> Exception:
+    from malha.runtime.errors import FailedPrecondition  # noqa: PLC0415 - see above
+
+    return FailedPrecondition(
+        "the espeak-ng library or its data cannot be loaded: pip install --force-reinstall espeakng-loader", reason="ENGINE_NOT_INSTALLED"
     )
