@@ -156,25 +156,26 @@ class Call:
 
     def add_samples(self, samples: Samples, sample_rate: int) -> None:
         """Take in decoded audio of shape (frames, channels). Every call to it after the first has the same rate and channels."""
-        if samples.shape[0] == 0:
+        frames, given = samples.shape
+        if not frames:
             return
         if not self._rate:
-            self._set_up(sample_rate, samples.shape[1])
+            self._set_up(sample_rate, given)
         now = time.monotonic()
         received = 0
-        if samples.shape[1] > 1 and len(self._channels) == 1:
-            samples = samples.mean(axis=1, keepdims=True).astype(np.int16)
+        if given > 1 and len(self._channels) == 1:
+            samples, given = samples.mean(axis=1, keepdims=True).astype(np.int16), 1
         for channel in self._channels:
-            mono = samples[:, channel.index] if samples.shape[1] > channel.index else samples[:, 0]
+            mono = samples.ravel() if given == 1 else np.ascontiguousarray(samples[:, channel.index])
             if channel.resampler is not None:
-                mono = channel.resampler.feed(np.ascontiguousarray(mono))
+                mono = channel.resampler.feed(mono)
             if self._on_hold or channel.muted:
                 channel.endpointer.skip(mono.size)
             else:
                 if not received:
                     received = channel.endpointer.received + mono.size
                     self._arrivals.append((received, now))
-                for event in channel.endpointer.feed(np.ascontiguousarray(mono)):
+                for event in channel.endpointer.feed(mono):
                     self._on_endpoint(channel, event)
         if now - self._acked_at >= ACK_SECONDS:
             self.acknowledge(now)
@@ -251,7 +252,8 @@ class Call:
         for index in range(len(self._channels), count):
             role = self._config.roles[index] if index < len(self._config.roles) else Role.UNKNOWN
             self._channels.append(self._make_channel(index, role, rate))
-            await self._channels[index].recogniser.open()
+            channel = self._channels[index]
+            channel.endpointer.incremental = (await channel.recogniser.open()).incremental
         self.figures.channels = [channel.figures for channel in self._channels]
         return self._channels[0].recogniser.opened
 

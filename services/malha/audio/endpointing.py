@@ -72,6 +72,8 @@ class Endpointer:
         self._tail = int(TAIL_SECONDS * sample_rate)
         self._search = _frames(QUIET_SEARCH_SECONDS)
         self._audio = _Audio()
+        self.incremental = False
+        """Whether an utterance's audio is told as it comes; if not, all of it just before its `Ended`."""
         self._begin_run()
 
     def _begin_run(self) -> None:
@@ -114,10 +116,10 @@ class Endpointer:
                 self._history = (self._history << 1 | voiced) & START_MASK
                 if voiced and self._history.bit_count() >= START_VOICED_FRAMES:
                     events.append(self._start())
-        if self._speaking:
-            self._tell(self._sayable(), events)
-        else:
+        if not self._speaking:
             self._audio.drop_before(self.keep_from)
+        elif self.incremental:
+            self._tell(self._sayable(), events)
         return events
 
     def flush(self) -> list[EndpointEvent]:

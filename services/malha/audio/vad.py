@@ -31,6 +31,7 @@ class VoiceActivity:
         self.noise_floor = noise_floor
         """RMS of the channel while nobody speaks, in 16-bit units."""
         self._rate = sample_rate
+        self._ones = np.ones(self.frame_samples, np.float32)
         self._multiplier = threshold_multiplier
         self._min_energy = min_energy
         self._is_speech = webrtcvad.Vad(AGGRESSIVENESS).is_speech
@@ -52,8 +53,8 @@ class VoiceActivity:
             return []
         heard = samples[:whole]
         frames = heard.astype(np.float32).reshape(count, size)
-        sums = frames.sum(axis=1).tolist()
-        squares = np.einsum("ij,ij->i", frames, frames).tolist()
+        sums = np.vecdot(frames, self._ones).tolist()
+        squares = np.vecdot(frames, frames).tolist()
         pcm, size_bytes = heard.data.cast("B"), size * 2
         floor, multiplier, min_energy, offset = self.noise_floor, self._multiplier, self._min_energy, self._offset
         found = []

@@ -16,6 +16,12 @@ def endpointer(config: EndpointConfig | None = None, rate: int = RATE) -> Endpoi
     return Endpointer(VoiceActivity(rate, 1.5, 50.0), config or EndpointConfig(), rate)
 
 
+def incremental(config: EndpointConfig | None = None) -> Endpointer:
+    channel = endpointer(config)
+    channel.incremental = True
+    return channel
+
+
 def run(audio: np.ndarray, piece: int = 1600, config: EndpointConfig | None = None, rate: int = RATE) -> list[EndpointEvent]:
     channel, events = endpointer(config, rate), []
     for at in range(0, audio.size, piece):
@@ -49,6 +55,19 @@ def test_an_utterance_holds_exactly_the_audio_between_its_ends() -> None:
     audio = np.concatenate((silence(0.5), voice(1.2), silence(0.8)))
     [(start, _, pcm)] = utterances(run(audio))
     assert np.array_equal(np.frombuffer(pcm, np.int16), audio[start : start + len(pcm) // 2])
+
+
+@pytest.mark.parametrize("seconds", [1.2, 6.5])
+def test_told_as_it_comes_or_at_the_end_the_audio_is_the_same(seconds: float) -> None:
+    config = EndpointConfig(batch_window_seconds=2.0, max_batch_window_seconds=3.0)
+    audio = np.concatenate((silence(0.5), voice(seconds), silence(0.8)))
+    channel, events = incremental(config), []
+    for at in range(0, audio.size, 1600):
+        events += channel.feed(audio[at : at + 1600])
+    assert sum(isinstance(event, Speech) for event in events) > 5, "told while speech goes on"
+    told, whole = utterances(events), utterances(run(audio, config=config))
+    assert [(start, end) for start, end, _ in told] == [(start, end) for start, end, _ in whole]
+    assert all(early.startswith(late) for (*_, early), (*_, late) in zip(told, whole, strict=True)), "with more of the hangover"
 
 
 def test_silence_and_steady_noise_are_no_speech() -> None:
