@@ -393,7 +393,7 @@ class ListVoicesResponse(_message.Message):
     VOICES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Voice]:
-        """By name."""
+        """By name; for a language, the one it chooses by itself first."""
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ class Open(_message.Message):
     """Whether partials are wanted."""
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
-        """How to read the audio: raw encodings, one channel. Required."""
+        """How to read the audio: PCM16, one channel. AudioStreamService takes the other formats. Required."""
 
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

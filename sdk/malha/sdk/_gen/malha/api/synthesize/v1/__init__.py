@@ -124,7 +124,7 @@ class ListVoicesResponse(betterproto2.Message):
 
     voices: "list[Voice]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    By name.
+    By name; for a language, the one it chooses by itself first.
     """
 
 

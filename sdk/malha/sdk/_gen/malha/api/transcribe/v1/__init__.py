@@ -274,7 +274,7 @@ class Open(betterproto2.Message):
 
     format: "__common__v1__.AudioFormat | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    How to read the audio: raw encodings, one channel. Required.
+    How to read the audio: PCM16, one channel. AudioStreamService takes the other formats. Required.
     """
 
     languages: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
