@@ -13,9 +13,13 @@ from malha.audio.settings import AudioSettings
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts
 from malha.runtime.mesh import Mesh
+from malha.runtime.rpc import Service
 from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.stream import StreamLimits
+from malha.synthesize.engines.espeak import EspeakEngine
+from malha.synthesize.service import SynthesizeService
+from malha.synthesize.settings import SynthesizeSettings
 from malha.transcribe.engine import TranscribeEngine
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.service import TranscribeService
@@ -40,18 +44,39 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> RuntimeSettings:
-    return RuntimeSettings(_env_file=None, data_dir=tmp_path, grpc_port=0, admin_port=0, api_tokens=(f"default:{TOKEN}", f"other:{OTHER_TOKEN}"), drain_seconds=2)
+    return RuntimeSettings(
+        _env_file=None,
+        data_dir=tmp_path,
+        grpc_port=0,
+        admin_port=0,
+        api_tokens=(f"default:{TOKEN}", f"other:{OTHER_TOKEN}"),
+        drain_seconds=2,
+    )
 
 
 class RunningServer:
-    """A real server of this process with Audio, Transcribe and the absent contracts, on a free port."""
+    """A real server of this process with Audio, Transcribe, Synthesize where asked for, and the absent contracts, on a free port."""
 
-    def __init__(self, settings: RuntimeSettings, engine: TranscribeEngine, limits: StreamLimits | None = None, audio: AudioSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        engine: TranscribeEngine,
+        limits: StreamLimits | None = None,
+        audio: AudioSettings | None = None,
+        *,
+        speech: bool = False,
+    ) -> None:
         load_contracts()
         self.port = 0
         self.engine = engine
         self._mesh = Mesh(settings, lambda: f"127.0.0.1:{self.port}")
-        services = [AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe")), TranscribeService(engine)]
+        services: list[Service] = [
+            AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe")),
+            TranscribeService(engine),
+        ]
+        if speech:
+            synthesize = SynthesizeSettings(_env_file=None)
+            services.append(SynthesizeService(EspeakEngine(synthesize), synthesize))
         absent = [name for name in SERVICES if name not in {service.name for service in services}]
         self.server = Server(services, absent, settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir), limits)
 
@@ -88,7 +113,9 @@ def voice(seconds: float, rate: int = 16_000, loudness: float = 8_000.0, seed: i
     time = np.arange(int(seconds * rate)) / rate
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)
     phase = 2 * np.pi * np.cumsum(pitch) / rate
-    source = sum(np.sin(harmonic * phase) / harmonic * (1 + 2 * np.exp(-(((harmonic * 120 - 700) / 300) ** 2))) for harmonic in range(1, 24))
+    source = sum(
+        np.sin(harmonic * phase) / harmonic * (1 + 2 * np.exp(-(((harmonic * 120 - 700) / 300) ** 2))) for harmonic in range(1, 24)
+    )
     syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time)
     sound = source * syllables + 0.05 * random.standard_normal(time.size)
     return (sound / np.abs(sound).max() * loudness).astype(np.int16)

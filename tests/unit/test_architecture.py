@@ -23,7 +23,13 @@ def imported(path: Path) -> set[str]:
     """Packages under ``malha`` that a file imports absolutely."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
         found |= {name.split(".")[1] for name in names if name.startswith("malha.")}
     return found
 
@@ -43,5 +49,9 @@ def test_namespace_folders_have_no_init() -> None:
 
 
 def test_only_the_stream_runtime_reads_and_writes_a_servicer_context() -> None:
-    touching = {path.name for path in (REPOSITORY / "services").rglob("*.py") if "context.read()" in path.read_text() or "context.write(" in path.read_text()}
+    touching = {
+        path.name
+        for path in (REPOSITORY / "services").rglob("*.py")
+        if "context.read()" in path.read_text() or "context.write(" in path.read_text()
+    }
     assert touching == {"stream.py"}

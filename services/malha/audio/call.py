@@ -292,7 +292,9 @@ class Call:
         self.figures.gaps += 1
         self._emit(Gap(start, end), end)
         if not self._raw:
-            raise UnsupportedFormat(f"bytes {start} to {end} of the container are missing: send it without holes, or send raw audio", reason="CONTAINER_GAP")
+            raise UnsupportedFormat(
+                f"bytes {start} to {end} of the container are missing: send it without holes, or send raw audio", reason="CONTAINER_GAP"
+            )
         for channel in self._channels:
             channel.endpointer.restart()
         self._arrivals.clear()
@@ -304,7 +306,9 @@ class Call:
         needed = []
         for channel in self._channels:
             waiting = channel.recogniser.waiting
-            needed.append(waiting[0].context.start_position if waiting else self._position(channel.endpointer.keep_from - self._container_pre_roll))
+            needed.append(
+                waiting[0].context.start_position if waiting else self._position(channel.endpointer.keep_from - self._container_pre_roll)
+            )
         if not self._raw:
             return min(needed)
         return max(0, min(needed) - int(PRE_ROLL_SECONDS * self._config.sample_rate))
@@ -343,7 +347,16 @@ class Call:
         context: _Open = utterance.context
         context.revision += 1
         end = context.audio_start + partial.audio.ToNanoseconds() / 1e9
-        segment = Segment(context.id, context.revision, False, context.channel.index, context.channel.figures.role, partial.text, context.start, max(end, context.start))
+        segment = Segment(
+            context.id,
+            context.revision,
+            False,
+            context.channel.index,
+            context.channel.figures.role,
+            partial.text,
+            context.start,
+            max(end, context.start),
+        )
         self._emit(segment, self._timeline.received_through)
 
     def _on_final(self, utterance: Utterance, final: transcribe_api.Final) -> None:
@@ -361,10 +374,14 @@ class Call:
 
     def _on_failed(self, utterance: Utterance, reason: str, message: str) -> None:
         self.figures.failed_segments += 1
-        self._emit(Warned(reason, f"an utterance could not be recognised: {message}", utterance.context.id), self._timeline.received_through)
+        self._emit(
+            Warned(reason, f"an utterance could not be recognised: {message}", utterance.context.id), self._timeline.received_through
+        )
         self._tell_final(utterance, "", None, "", ())
 
-    def _tell_final(self, utterance: Utterance, text: str, confidence: float | None, language: str, words: Sequence[RecognisedWord]) -> None:
+    def _tell_final(
+        self, utterance: Utterance, text: str, confidence: float | None, language: str, words: Sequence[RecognisedWord]
+    ) -> None:
         context: _Open = utterance.context
         context.revision += 1
         channel = context.channel

@@ -94,7 +94,11 @@ class Endpointer:
     @property
     def keep_from(self) -> int:
         """The first sample this endpointer may still need."""
-        return min(self._told, self._audio.end) if self._speaking else max(self._floor, self._audio.end - self._lead - START_WINDOW_FRAMES * self._frame)
+        return (
+            min(self._told, self._audio.end)
+            if self._speaking
+            else max(self._floor, self._audio.end - self._lead - START_WINDOW_FRAMES * self._frame)
+        )
 
     @property
     def speaking(self) -> bool:
@@ -214,7 +218,9 @@ class _Audio:
         self.start = self.end
 
     def read(self, start: int, end: int) -> bytes:
-        return b"".join(piece[max(start - at, 0) : end - at].tobytes() for at, piece in self._pieces if at < end and at + piece.size > start)
+        return b"".join(
+            piece[max(start - at, 0) : end - at].tobytes() for at, piece in self._pieces if at < end and at + piece.size > start
+        )
 
     def drop_before(self, start: int) -> None:
         pieces = self._pieces

@@ -47,7 +47,11 @@ def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:
     rate = opening.format.sample_rate_hertz if opening.format.HasField("sample_rate_hertz") else DEFAULT_RATE
     channels = opening.format.channels if opening.format.HasField("channels") else max(len(opening.channels), 1)
     if len(opening.channels) > channels:
-        raise InvalidArgument(f"{len(opening.channels)} roles for {channels} channel", reason="TOO_MANY_ROLES", violations={"open.channels": "more than format.channels"})
+        raise InvalidArgument(
+            f"{len(opening.channels)} roles for {channels} channel",
+            reason="TOO_MANY_ROLES",
+            violations={"open.channels": "more than format.channels"},
+        )
     window, vad = opening.window, opening.vad
     endpoint = EndpointConfig(
         hangover_seconds=seconds(vad.hangover) if vad.HasField("hangover") else settings.hangover_seconds,
@@ -56,7 +60,11 @@ def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:
     )
     if endpoint.max_batch_window_seconds < endpoint.batch_window_seconds:
         if window.HasField("max_batch"):
-            raise InvalidArgument("window.max_batch is shorter than window.batch", reason="INVALID_WINDOW", violations={"open.window.max_batch": "shorter than batch"})
+            raise InvalidArgument(
+                "window.max_batch is shorter than window.batch",
+                reason="INVALID_WINDOW",
+                violations={"open.window.max_batch": "shorter than batch"},
+            )
         endpoint = EndpointConfig(endpoint.hangover_seconds, endpoint.batch_window_seconds, endpoint.batch_window_seconds)
     return CallConfig(
         encoding=encoding,
@@ -80,9 +88,13 @@ def opened_message(opened: Opened, config: CallConfig, session_id: str, version:
         clock_rate=opened.clock_rate,
         languages=opened.languages,
         vad=api.VadSettings(
-            threshold_multiplier=config.threshold_multiplier, min_energy=config.min_energy, hangover=duration(config.endpoint.hangover_seconds)
+            threshold_multiplier=config.threshold_multiplier,
+            min_energy=config.min_energy,
+            hangover=duration(config.endpoint.hangover_seconds),
         ),
-        window=api.Window(batch=duration(config.endpoint.batch_window_seconds), max_batch=duration(config.endpoint.max_batch_window_seconds)),
+        window=api.Window(
+            batch=duration(config.endpoint.batch_window_seconds), max_batch=duration(config.endpoint.max_batch_window_seconds)
+        ),
         server_version=version,
     )
 
@@ -115,7 +127,11 @@ def summary_message(figures: Figures, dropped_partials: int) -> api.Summary:
         segments=figures.segments,
         channels=[
             api.ChannelSummary(
-                channel=index, role=ROLE_VALUES[channel.role], segments=channel.segments, talk=duration(channel.talk_seconds), dtmf_digits=channel.dtmf_digits
+                channel=index,
+                role=ROLE_VALUES[channel.role],
+                segments=channel.segments,
+                talk=duration(channel.talk_seconds),
+                dtmf_digits=channel.dtmf_digits,
             )
             for index, channel in enumerate(figures.channels)
         ],
@@ -137,6 +153,9 @@ def _transcript(segment: Segment) -> api.Transcript:
         end=duration(segment.end),
         confidence=segment.confidence,
         language=segment.language,
-        words=[transcript_pb2.Word(text=word.text, start=duration(word.start), end=duration(word.end), confidence=word.confidence) for word in segment.words],
+        words=[
+            transcript_pb2.Word(text=word.text, start=duration(word.start), end=duration(word.end), confidence=word.confidence)
+            for word in segment.words
+        ],
     )
     return api.Transcript(segment=message, latency=duration(segment.latency) if segment.latency is not None else None)

@@ -72,7 +72,9 @@ class Listener:
 class ChannelRecogniser:
     """Recognises one channel's utterances, one after the other."""
 
-    def __init__(self, channel: Callable[[], grpc.aio.Channel], metadata: tuple[tuple[str, str], ...], config: RecogniserConfig, listener: Listener) -> None:
+    def __init__(
+        self, channel: Callable[[], grpc.aio.Channel], metadata: tuple[tuple[str, str], ...], config: RecogniserConfig, listener: Listener
+    ) -> None:
         self._channel = channel
         self._metadata = metadata
         self._config = config

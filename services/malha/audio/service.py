@@ -137,7 +137,9 @@ class AudioStreamService:
         metadata = identity()
 
         def make(rate: int, listener: Listener) -> ChannelRecogniser:
-            asked = RecogniserConfig(rate, tuple(opening.languages), opening.model, config.words, config.interim, self._settings.final_seconds)
+            asked = RecogniserConfig(
+                rate, tuple(opening.languages), opening.model, config.words, config.interim, self._settings.final_seconds
+            )
             return ChannelRecogniser(self._transcribe, metadata, asked, listener)
 
         return make

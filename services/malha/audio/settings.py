@@ -23,7 +23,9 @@ class AudioSettings(MalhaSettings):
     )
     hangover_seconds: float = Field(0.3, ge=0.09, le=5, description="Silence that ends an utterance.")
     batch_window_seconds: float = Field(5.0, ge=1, le=29, description="Speech after which an utterance is cut at the next pause of 150 ms.")
-    max_batch_window_seconds: float = Field(10.0, ge=1, le=29, description="Speech after which an utterance is cut where the last second is quietest.")
+    max_batch_window_seconds: float = Field(
+        10.0, ge=1, le=29, description="Speech after which an utterance is cut where the last second is quietest."
+    )
     final_seconds: float = Field(60.0, gt=0, description="How long a final may take before its utterance counts as failed.")
     upload_max_bytes: int = Field(200 * 1024 * 1024, ge=1, description="Largest file a BATCH stream may send.")
     upload_max_seconds: float = Field(4 * 3600.0, gt=0, description="Longest recording a file may hold.")

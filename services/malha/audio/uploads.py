@@ -39,7 +39,9 @@ class Upload:
         self._size += len(content)
         if self._size > self._limits.max_bytes:
             raise ResourceExhausted(
-                f"the file is larger than {self._limits.max_bytes} bytes: send less, or raise MALHA_UPLOAD_MAX_BYTES", reason="UPLOAD_TOO_LARGE", quota="upload_bytes"
+                f"the file is larger than {self._limits.max_bytes} bytes: send less, or raise MALHA_UPLOAD_MAX_BYTES",
+                reason="UPLOAD_TOO_LARGE",
+                quota="upload_bytes",
             )
         self._gathered += content
         if len(self._gathered) >= WRITE_BYTES:
@@ -62,7 +64,9 @@ class Upload:
             await asyncio.to_thread(self._write_now, gathered)
         except OSError as error:
             raise ResourceExhausted(
-                f"cannot keep the upload: {os.strerror(error.errno or 0)}; free space in {tempfile.gettempdir()} or set TMPDIR", reason="DISK_FULL", retry_seconds=60
+                f"cannot keep the upload: {os.strerror(error.errno or 0)}; free space in {tempfile.gettempdir()} or set TMPDIR",
+                reason="DISK_FULL",
+                retry_seconds=60,
             ) from None
 
     def _write_now(self, content: bytes) -> None:
@@ -77,7 +81,10 @@ class UploadDecoder:
         self.limits = limits
         self._starting: asyncio.Future[object] | None = None
         self._host = EngineHost(
-            "upload", "malha.audio.uploads:create_worker", limits, host=HostOptions(workers=workers, max_open=2 * workers, max_waiting=16, outputs_ahead=4)
+            "upload",
+            "malha.audio.uploads:create_worker",
+            limits,
+            host=HostOptions(workers=workers, max_open=2 * workers, max_waiting=16, outputs_ahead=4),
         )
 
     async def close(self) -> None:

@@ -30,7 +30,9 @@ class Admin:
         try:
             self._server: WSGIServer = make_server(HOST, port, self._answer, handler_class=_QuietHandler)
         except OSError:
-            raise FailedPrecondition(f"admin port {port} is taken: stop what uses it, or set MALHA_ADMIN_PORT", reason="PORT_TAKEN") from None
+            raise FailedPrecondition(
+                f"admin port {port} is taken: stop what uses it, or set MALHA_ADMIN_PORT", reason="PORT_TAKEN"
+            ) from None
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
         self._thread.start()

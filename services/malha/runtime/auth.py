@@ -24,7 +24,9 @@ class Principal:
     def check_tenant(self, tenant: str) -> None:
         """Raise PermissionDenied if a request names another tenant than the token's."""
         if tenant and tenant != self.tenant:
-            raise PermissionDenied("the token belongs to another tenant: leave tenant_id out, or use that tenant's token", reason="FOREIGN_TENANT")
+            raise PermissionDenied(
+                "the token belongs to another tenant: leave tenant_id out, or use that tenant's token", reason="FOREIGN_TENANT"
+            )
 
 
 current_principal: ContextVar[Principal | None] = ContextVar("malha_principal", default=None)
@@ -54,7 +56,9 @@ class Authenticator:
         """The caller behind ``Bearer TOKEN``. Raises Unauthenticated."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("a token is needed: send `authorization: Bearer TOKEN`; `malha up` says where it lies", reason="TOKEN_MISSING")
+            raise Unauthenticated(
+                "a token is needed: send `authorization: Bearer TOKEN`; `malha up` says where it lies", reason="TOKEN_MISSING"
+            )
         tenant = self._tenants.get(_digest(token.strip()))
         if tenant is None:
             raise Unauthenticated("this token is not known here", reason="TOKEN_UNKNOWN")

@@ -70,4 +70,3 @@ async def _with_signals(name: str, main: Main) -> None:
         await task
     finally:
         log.info(Event.PROCESS_STOPPED, process=name)
-

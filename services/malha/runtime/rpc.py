@@ -73,7 +73,9 @@ class Handlers:
 
     def _generic(self, name: str, methods: dict[str, StreamMethod | UnaryMethod]) -> grpc.GenericRpcHandler[Any, Any]:
         descriptor = descriptor_pool.Default().FindServiceByName(name)
-        return grpc.method_handlers_generic_handler(name, {method.name: self._handler(method, methods.get(method.name)) for method in descriptor.methods})
+        return grpc.method_handlers_generic_handler(
+            name, {method.name: self._handler(method, methods.get(method.name)) for method in descriptor.methods}
+        )
 
     def _handler(self, descriptor: MethodDescriptor, method: StreamMethod | UnaryMethod | None) -> grpc.RpcMethodHandler[Any, Any]:
         deserialize = decoder(message_factory.GetMessageClass(descriptor.input_type))
@@ -83,12 +85,19 @@ class Handlers:
             check = stream_validator(descriptor.input_type)
 
             async def stream(_: AsyncIterator[Any], context: Any) -> None:
-                await self._call(service, name, context, lambda principal, metadata: self._stream(service, name, method, context, principal, metadata, check))
+                await self._call(
+                    service,
+                    name,
+                    context,
+                    lambda principal, metadata: self._stream(service, name, method, context, principal, metadata, check),
+                )
 
             return grpc.stream_stream_rpc_method_handler(stream, deserialize, serialize)
 
         async def unary(request: Any, context: Any) -> Message:
-            answer: Message = await self._call(service, name, context, lambda principal, _: self._unary(service, name, method, request, principal))
+            answer: Message = await self._call(
+                service, name, context, lambda principal, _: self._unary(service, name, method, request, principal)
+            )
             return answer
 
         return grpc.unary_unary_rpc_method_handler(unary, deserialize, serialize)
@@ -114,9 +123,13 @@ class Handlers:
         if self.draining:
             raise Unavailable("this server is stopping: connect again", reason="DRAINING", retry_seconds=0.25)
         if self._streams.full:
-            raise ResourceExhausted("this server has all the streams it can serve", reason="TOO_MANY_STREAMS", retry_seconds=1.0, quota="streams")
+            raise ResourceExhausted(
+                "this server has all the streams it can serve", reason="TOO_MANY_STREAMS", retry_seconds=1.0, quota="streams"
+            )
 
-    async def _unary(self, service: str, name: str, method: StreamMethod | UnaryMethod | None, request: Any, principal: Principal) -> Message:
+    async def _unary(
+        self, service: str, name: str, method: StreamMethod | UnaryMethod | None, request: Any, principal: Principal
+    ) -> Message:
         if not isinstance(method, UnaryMethod):
             raise _absent(service, name)
         if isinstance(request, MalformedMessage):
@@ -152,4 +165,6 @@ class Handlers:
 
 
 def _absent(service: str, method: str) -> Unimplemented:
-    return Unimplemented(f"{service}/{method} is not in this version of Malha", reason="NOT_IN_THIS_VERSION", metadata={"service": service, "method": method})
+    return Unimplemented(
+        f"{service}/{method} is not in this version of Malha", reason="NOT_IN_THIS_VERSION", metadata={"service": service, "method": method}
+    )

@@ -36,7 +36,12 @@ class Server:
     """Serves ``services``; contracts named in ``absent`` answer UNIMPLEMENTED."""
 
     def __init__(
-        self, services: Sequence[Service], absent: Sequence[str], settings: RuntimeSettings, authenticator: Authenticator, limits: StreamLimits | None = None
+        self,
+        services: Sequence[Service],
+        absent: Sequence[str],
+        settings: RuntimeSettings,
+        authenticator: Authenticator,
+        limits: StreamLimits | None = None,
     ) -> None:
         self._services = services
         self._settings = settings
@@ -105,7 +110,8 @@ class Server:
         secured = settings.tls_certificate is not None and settings.tls_key is not None
         if not (secured or settings.insecure or is_loopback(settings.host)):
             raise FailedPrecondition(
-                f"{settings.host} can be reached from other machines: set MALHA_TLS_CERTIFICATE and MALHA_TLS_KEY, or pass --insecure", reason="INSECURE_ADDRESS"
+                f"{settings.host} can be reached from other machines: set MALHA_TLS_CERTIFICATE and MALHA_TLS_KEY, or pass --insecure",
+                reason="INSECURE_ADDRESS",
             )
         try:
             if secured:

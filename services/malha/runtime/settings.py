@@ -37,7 +37,9 @@ class RuntimeSettings(MalhaSettings):
         description="Accepted tokens, comma separated, each `token` or `tenant:token`.",
     )
     drain_seconds: float = Field(10.0, ge=0, le=3600, description="How long open streams may go on after a stop is asked for.")
-    drain_notice_seconds: float = Field(0.0, ge=0, le=300, description="How long to report NOT_SERVING before draining: the load balancer's interval.")
+    drain_notice_seconds: float = Field(
+        0.0, ge=0, le=300, description="How long to report NOT_SERVING before draining: the load balancer's interval."
+    )
     max_streams: int = Field(4000, ge=1, description="Streams open at once; more are refused with RESOURCE_EXHAUSTED.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
     otlp_endpoint: str = Field(

@@ -67,7 +67,12 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MalhaError:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             status.ParseFromString(value)
-    info, retry, request, quota = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest(), error_details_pb2.QuotaFailure()
+    info, retry, request, quota = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.QuotaFailure(),
+    )
     for detail in status.details:
         for message in (info, retry, request, quota):
             detail.Unpack(message)

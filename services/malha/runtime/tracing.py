@@ -31,7 +31,9 @@ def configure(process: str, endpoint: str, exporter: SpanExporter | None = None)
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     _provider = TracerProvider(resource=Resource.create({"service.name": f"malha-{process}"}))
-    _provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))))
+    _provider.add_span_processor(
+        BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://")))
+    )
     trace.set_tracer_provider(_provider)
 
 

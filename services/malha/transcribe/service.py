@@ -59,7 +59,9 @@ class TranscribeService:
         rate = _checked_rate(opening.format)
         language = opening.languages[0] if opening.languages else ""
         self._engine.check(language, opening.model)
-        config = RecognitionConfig(stream.principal.tenant, language, opening.model, opening.words and can.words, opening.interim and can.interim)
+        config = RecognitionConfig(
+            stream.principal.tenant, language, opening.model, opening.words and can.words, opening.interim and can.interim
+        )
         stream.emit(api.TranscribeResponse(opened=self._opened(config)))
         async with asyncio.TaskGroup() as tasks:
             session = _Session(stream, self._engine, config, rate, tasks)
@@ -78,7 +80,8 @@ class TranscribeService:
         can = self._engine.capabilities
         return api.ListModelsResponse(
             models=[
-                api.Model(name=model, engine=media_pb2.Engine(name=can.name, version=can.version, model=model), languages=can.languages) for model in can.models
+                api.Model(name=model, engine=media_pb2.Engine(name=can.name, version=can.version, model=model), languages=can.languages)
+                for model in can.models
             ]
         )
 
@@ -97,7 +100,9 @@ class TranscribeService:
 class _Session:
     """One stream's utterances. Each is recognised by a task of its own, so that the next can begin before the last is told."""
 
-    def __init__(self, stream: TranscribeStream, engine: TranscribeEngine, config: RecognitionConfig, rate: int, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, stream: TranscribeStream, engine: TranscribeEngine, config: RecognitionConfig, rate: int, tasks: asyncio.TaskGroup
+    ) -> None:
         self.utterances = 0
         self.seconds = 0.0
         self._stream = stream
@@ -119,7 +124,9 @@ class _Session:
             await self._pending.acquire()
             self._audio = asyncio.Queue(QUEUED_PIECES)
             self.utterances += 1
-            self._resampler = soxr.ResampleStream(self._rate, SAMPLE_RATE_HERTZ, 1, dtype=np.int16) if self._rate != SAMPLE_RATE_HERTZ else None
+            self._resampler = (
+                soxr.ResampleStream(self._rate, SAMPLE_RATE_HERTZ, 1, dtype=np.int16) if self._rate != SAMPLE_RATE_HERTZ else None
+            )
             self._tasks.create_task(self._recognise(self.utterances, self._audio), name="utterance")
         self.seconds += len(content) / SAMPLE_BYTES / self._rate
         await self._audio.put(self._resampled(content, last=False))
@@ -193,7 +200,10 @@ class _Heard:
 
 def _checked_rate(audio: media_pb2.AudioFormat) -> int:
     if audio.encoding != media_pb2.ENCODING_PCM16 or (audio.HasField("channels") and audio.channels != 1):
-        raise UnsupportedFormat("Transcribe takes one channel of ENCODING_PCM16; AudioStreamService takes the other formats", violations={"open.format": "PCM16, one channel"})
+        raise UnsupportedFormat(
+            "Transcribe takes one channel of ENCODING_PCM16; AudioStreamService takes the other formats",
+            violations={"open.format": "PCM16, one channel"},
+        )
     return audio.sample_rate_hertz if audio.HasField("sample_rate_hertz") else DEFAULT_RATE
 
 
@@ -204,7 +214,8 @@ def _final(ordinal: int, hypothesis: Hypothesis, seconds: float) -> api.Final:
         confidence=hypothesis.confidence or None,
         language=hypothesis.language,
         words=[
-            transcript_pb2.Word(text=word.text, start=_duration(word.start), end=_duration(word.end), confidence=word.confidence) for word in hypothesis.words
+            transcript_pb2.Word(text=word.text, start=_duration(word.start), end=_duration(word.end), confidence=word.confidence)
+            for word in hypothesis.words
         ],
         audio=_duration(seconds),
     )

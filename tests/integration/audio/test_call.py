@@ -411,7 +411,9 @@ async def test_a_file_is_transcribed_whole(caller: Caller, form: str) -> None:
     assert caller.of("summary")[0].duration.ToTimedelta().total_seconds() == pytest.approx(len(SENTENCES) / 16_000, abs=0.1)
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "EMPTY_FILE"), (b"%PDF-1.7 " + b"x" * 5000, "NOT_AUDIO"), (b"RIFF\x10\x00\x00\x00WAVE", None)])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "EMPTY_FILE"), (b"%PDF-1.7 " + b"x" * 5000, "NOT_AUDIO"), (b"RIFF\x10\x00\x00\x00WAVE", None)]
+)
 async def test_a_file_that_is_no_audio_is_refused(caller: Caller, content: bytes, reason: str | None) -> None:
     await caller.open(format={"encoding": "ENCODING_FILE"}, pace="PACE_BATCH")
     if content:

@@ -18,7 +18,7 @@ def _report(done: subprocess.CompletedProcess[str]) -> dict:
 
 def test_live_measures_calls_through_a_server_of_its_own(tmp_path: Path) -> None:
     saved = tmp_path / "result.json"
-    arguments = ("bench", "live", "--sessions", "6", "--seconds", "6", "--json", "--save", str(saved))
+    arguments = ("bench", "live", "--sessions", "6", "--seconds", "4", "--json", "--save", str(saved))
     report = _report(run_malha(tmp_path, *arguments))
     assert report.keys() >= LIVE_KEYS
     assert (report["sessions"], report["lost"], report["duplicated"], report["errors"]) == (6, 0, 0, {})
@@ -31,7 +31,7 @@ def test_live_measures_calls_through_a_server_of_its_own(tmp_path: Path) -> None
     assert report["references"]["segments"] > 0
     assert report["engine"] == "null"
     assert report["unplaced"] == 0
-    assert report["command"] == f"malha bench live --sessions 6 --seconds 6 --json --save {saved}"
+    assert report["command"] == f"malha bench live --sessions 6 --seconds 4 --json --save {saved}"
     assert json.loads(saved.read_text()) == report
 
 
@@ -49,8 +49,10 @@ def test_live_without_process_ids_measures_no_cpu(server: Running, tmp_path: Pat
     arguments = ("--url", server.websocket, "--token", server.token)
     done = run_malha(tmp_path, "bench", "live", "--curve", "1,2@200", "--seconds", "2", *arguments)
     assert done.returncode == 0, done.stderr
-    assert "200 ms" in done.stdout
-    assert " - " in done.stdout
+    first, second = (line.split() for line in done.stdout.splitlines() if line.split()[:1] in (["1"], ["2"]))
+    assert first[:4] == ["1", "100", "0", "0"]
+    assert second[:4] == ["2", "200", "0", "0"]
+    assert first[7:11] == ["-"] * 4  # CPU and memory of processes nobody named
 
 
 def test_live_with_a_wrong_token_is_one_line(server: Running, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_asr_measures_recordings_with_and_without_a_true_text(server: Running, s
     report = _report(run_malha(tmp_path, *arguments))
     assert report.keys() >= ASR_KEYS
     assert (report["engine"], report["sessions"], report["hangover_ms"]) == ("null", 2, 300)
-    assert report["wer"] == 1.0  # the null engine understands nothing
+    assert report["wer"] >= 1.0  # the null engine understands nothing
     assert [file["file"] for file in report["files"]] == ["speech.wav", "other.wav"]
     assert report["files"][1]["wer"] is None
     assert report["final_ms"]["p50"] >= 200  # the hangover is in it, less what the synthesiser's own silence gives

@@ -5,6 +5,8 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -23,7 +25,6 @@ def test_transcribe_prints_json_for_each_file(malha: Run, speech: Path) -> None:
     assert (first["file"], second["file"]) == (str(speech), str(other))
     assert first["engine"]["name"] == "null"
     assert first["segments"]
-    assert first["segments"] != []
     assert [segment["start_seconds"] for segment in first["segments"]] == [segment["start_seconds"] for segment in second["segments"]]
 
 
@@ -51,7 +52,7 @@ def test_say_writes_a_wav_file(malha: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     with wave.open(str(tmp_path / "out.wav")) as made:
-        assert made.getnframes() / made.getframerate() == told["seconds"]
+        assert made.getnframes() / made.getframerate() == pytest.approx(told["seconds"], abs=0.001)
         assert told["seconds"] > 0.3
     assert told["engine"] == "espeak"
 
@@ -61,4 +62,4 @@ def test_an_error_of_the_server_is_one_line(malha: Run, speech: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("malha: ")
     assert len(done.stderr.splitlines()) == 1
-    assert "nobody" in done.stderr
+    assert "there are: " in done.stderr

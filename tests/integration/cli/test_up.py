@@ -15,7 +15,7 @@ import psutil
 import pytest
 from integration.cli.program import run_malha
 
-from malha.bench.private_server import private_server, read_line
+from malha.bench.private_server import first_line, private_server
 from malha.runtime.errors import Unavailable
 
 PORTS = ("--port", "0", "--grpc-port", "0", "--admin-port", "0")
@@ -34,7 +34,7 @@ def _up(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _told(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    return json.loads(read_line(process.stdout, 60))
+    return json.loads(first_line(process.stdout, 60))
 
 
 def _health(told: dict[str, Any]) -> httpx.Response:
@@ -50,7 +50,7 @@ def test_up_tells_where_it_is_and_ctrl_c_stops_all(tmp_path: Path) -> None:
     with _up(tmp_path) as process:
         text = ""
         while "Ctrl-C" not in text:
-            line = read_line(process.stdout, 60).decode()
+            line = process.stdout.readline().decode()
             assert line, text
             text += line
         assert "http://127.0.0.1:" in text

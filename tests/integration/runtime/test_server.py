@@ -1,7 +1,7 @@
 """The server's own conduct: addresses, TLS, ports, traces, figures."""
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import urllib.request
 from pathlib import Path
@@ -37,8 +37,13 @@ async def test_an_address_others_reach_needs_tls_or_consent(settings: RuntimeSet
 
 
 async def test_off_loopback_there_is_no_reflection(settings: RuntimeSettings) -> None:
-    async with RunningServer(settings.model_copy(update={"host": "0.0.0.0", "insecure": True}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
-        call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", request_serializer=bytes, response_deserializer=bytes)()
+    async with (
+        RunningServer(settings.model_copy(update={"host": "0.0.0.0", "insecure": True}), NULL) as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
+        call = channel.stream_stream(
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", request_serializer=bytes, response_deserializer=bytes
+        )()
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -49,15 +54,22 @@ async def test_tls_serves_those_who_trust_it(settings: RuntimeSettings, tmp_path
     async with RunningServer(secured, NULL) as server:
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
         async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as channel:
-            models = await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED)
+            models = await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(
+                transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED
+            )
             assert models.models[0].name == "null"
         async with grpc.aio.insecure_channel(server.target) as channel:
             with pytest.raises(grpc.aio.AioRpcError):
-                await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=2)
+                await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(
+                    transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=2
+                )
 
 
 async def test_too_many_streams_are_refused_at_open(settings: RuntimeSettings) -> None:
-    async with RunningServer(settings.model_copy(update={"max_streams": 1}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+    async with (
+        RunningServer(settings.model_copy(update={"max_streams": 1}), NULL) as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
         stub = transcribe_pb2_grpc.TranscribeServiceStub(channel)
         opening = transcribe_pb2.TranscribeRequest(open={"format": {"encoding": 1}})
         first = stub.Transcribe(metadata=AUTHORIZED)
@@ -101,7 +113,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     """A certificate for localhost and 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     certificate = (
         x509.CertificateBuilder()
@@ -109,8 +121,8 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

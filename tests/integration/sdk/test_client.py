@@ -35,24 +35,26 @@ async def test_a_recording_from_each_kind_of_source(tmp_path):
     path.write_bytes(RECORDING)
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         for source in (path, str(path), RECORDING, io.BytesIO(RECORDING), [RECORDING[:5], RECORDING[5:]]):
-            result = await malha.transcribe(source, language="en", words=True)
+            result = await malha.transcribe(source, language="en", words=True, roles=["agent", "customer"])
             assert (result.text, result.language, result.duration_seconds, result.engine) == ("the end", "en", 2.0, ENGINE)
             assert result.summary.segments == 1
             assert [(channel.role, channel.talk_seconds) for channel in result.channels] == [("agent", 1.0)]
             assert server.call.content == RECORDING
     opened = server.call.requests[0].open
     assert (opened.format.encoding, opened.pace, list(opened.languages), opened.words) == (7, 2, ["en"], True)
+    assert [channel.role for channel in opened.channels] == [1, 2]
     assert not opened.format.HasField("sample_rate_hertz")
+    assert not opened.format.HasField("channels")  # the file says
     assert max(len(piece.content) for piece in server.calls[0].pieces) == 262_144
 
 
-async def test_progress_is_what_the_server_has_received(tmp_path):
+async def test_progress_is_what_was_sent(tmp_path):
     path = tmp_path / "call.wav"
     path.write_bytes(RECORDING)
     seen = []
     async with serving() as server, Malha(server.target, TOKEN) as malha:
-        await malha.transcribe(path, progress=lambda received, size: seen.append((received, size)))
-    assert [received for received, _ in seen] == [262_144, 524_288, 786_432, len(RECORDING)]
+        await malha.transcribe(path, progress=lambda *told: seen.append(told))
+    assert [sent for sent, _ in seen] == [262_144, 524_288, 786_432, len(RECORDING)]
     assert {size for _, size in seen} == {len(RECORDING)}
 
 
@@ -91,16 +93,13 @@ async def test_a_recording_whose_upload_breaks():
         await call.read()
         await call.opened(clock_rate=0)
         await call.read()
-        await call.ack(262_144, 100_000)
         await call.abort(grpc.StatusCode.UNAVAILABLE, "gone")
 
     async with serving(breaks) as server, Malha(server.target, TOKEN) as malha:
         with pytest.raises(SessionLost) as caught:
             await malha.transcribe(RECORDING)
     unsaved = caught.value.unsaved
-    assert unsaved.header == RECORDING[:65_536]
-    assert unsaved.position == 100_000
-    assert RECORDING[100_000:].startswith(unsaved.content)
+    assert (unsaved.content, unsaved.header, unsaved.complete) == (b"", RECORDING[:65_536], False)  # the caller has the file
 
 
 async def test_speech_as_it_is_made():

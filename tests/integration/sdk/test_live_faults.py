@@ -107,8 +107,9 @@ async def test_leaving_early_cancels_the_call_at_once(way):
             await server.arrived.wait()
             await asyncio.sleep(0.05)
             task.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with pytest.raises(asyncio.CancelledError) as kept:  # with its traceback, which refers to the iterator
                 await task
+            assert kept.value
         elif way == "aclose":
             call = malha.live(microphone())
             await anext(call)
@@ -165,9 +166,10 @@ async def test_a_cancelled_control_does_not_cancel_the_call():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async for event in call:
-            if isinstance(event, Final):
-                break
+        async with asyncio.timeout(10):
+            async for event in call:
+                if isinstance(event, Final):
+                    break
         assert not server.call.lost.is_set()
 
 
@@ -261,6 +263,23 @@ async def test_a_lost_call_carries_what_is_needed_to_go_on(code, reason, resumab
     assert lost.unsaved.position == 8_000
     assert lost.unsaved.content[:16_000] == (SECOND[:3_200] * 5)[:16_000]
     assert "take-me-up" not in str(lost)
+
+
+async def test_a_lost_call_of_a_container_carries_its_header():
+    recording = bytes(range(256)) * 1_000
+
+    async def breaks(call):
+        await call.read()
+        await call.opened(clock_rate=0)
+        await call.read()
+        await call.ack(200_000, 100_000)
+        await call.abort(Code.UNAVAILABLE, "gone")
+
+    async with serving(breaks) as server, Malha(server.target, TOKEN) as malha:
+        with pytest.raises(SessionLost) as caught:
+            await collect(malha.live([recording], encoding="webm"), [])
+    unsaved = caught.value.unsaved
+    assert (unsaved.header, unsaved.position, unsaved.content) == (recording[:65_536], 100_000, recording[100_000:])
 
 
 async def test_a_defect_of_the_server_is_not_called_a_lost_connection():

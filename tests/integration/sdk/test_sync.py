@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def program():
-    """The fake server as a process: grpc.aio in two loops of one process logs noise in the one that is not ours."""
+    """The fake server as a process: these tests have no loop of their own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "fakes.audio_server"], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(TESTS)}
     )
@@ -187,7 +187,7 @@ def test_a_script_whose_microphone_blocks_for_ever_ends(program):
 
 
 def test_two_clients_in_a_process_are_quiet(program):
-    """Two loops of grpc.aio in a process: one finds the shared wake-up socket empty, which asyncio would log."""
+    """Two loops of grpc.aio in a process share one wake-up socket."""
     script = f"""
 from threading import Thread
 other = MalhaSync({program!r}, {TOKEN!r})

@@ -1,5 +1,7 @@
 """Endpointing: utterances begin and end where speech does, whatever the pieces audio comes in."""
 
+import itertools
+
 import numpy as np
 import pytest
 from conftest import silence, voice
@@ -99,7 +101,7 @@ def test_unbroken_speech_is_cut_where_the_last_second_is_quietest_and_nothing_is
     found = utterances(run(audio, config=config))
     assert len(found) >= 2
     assert found[0][1] / RATE == pytest.approx(3.95, abs=0.1)
-    for (_, end, _), (start, _, _) in zip(found, found[1:], strict=False):
+    for (_, end, _), (start, _, _) in itertools.pairwise(found):
         assert start == end
     assert max(len(pcm) for _, _, pcm in found) / 2 / RATE <= 4.3
 

@@ -74,6 +74,7 @@ def test_what_has_no_pace(head):
         ({"pace": "slow"}, "slow"),
         ({"roles": ("agent", "boss")}, "boss"),
         ({"roles": ("agent", "customer")}, "one role for each channel"),
+        ({"roles": ("agent", "customer", ""), "format": make_format("webm", None, None)}, "3 roles"),
         ({"format": make_format("file", None, None)}, "pace='batch'"),
     ],
 )

@@ -14,7 +14,7 @@ async def told(*given):
 
 
 async def gathered(*given):
-    return await gather(told(*given), size=None, progress=None)
+    return await gather(told(*given))
 
 
 async def test_segments_are_in_spoken_order_and_the_newest_revision_counts():
