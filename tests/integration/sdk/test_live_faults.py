@@ -245,6 +245,7 @@ def breaking(code: Code, *details):
     ("code", "reason", "resumable"),
     [
         (Code.UNAVAILABLE, "", True),
+        (Code.CANCELLED, "", True),
         (Code.ABORTED, "READER_SLOW", True),
         (Code.RESOURCE_EXHAUSTED, "READER_SLOW", True),
         (Code.ABORTED, "SESSION_MOVED", False),

@@ -1,0 +1,129 @@
+"""Malha from Python: live calls, transcripts of recordings, and speech.
+
+    async with Malha() as malha:
+        async for event in malha.live(microphone(), language="en"):
+            match event:
+                case Final():
+                    print(event.text)
+
+``MalhaSync`` is the same without ``await``. The server and the token are found by themselves after ``malha up``; see Malha. All names of the
+SDK are here.
+"""
+
+from importlib.metadata import version
+
+from malha.sdk._call_settings import Pace, VadSettings, Window
+from malha.sdk._format import Encoding
+from malha.sdk._source import AudioSource
+from malha.sdk._unsaved import UnsavedAudio
+from malha.sdk.catalog import Health, Model, Voice
+from malha.sdk.client import Malha
+from malha.sdk.errors import (
+    Aborted,
+    AlreadyClosed,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidRequest,
+    MalhaError,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    ServerError,
+    SessionLost,
+    TokenMissing,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from malha.sdk.events import (
+    Ack,
+    Amended,
+    CallWarning,
+    ChannelSummary,
+    Closed,
+    Engine,
+    Event,
+    Evidence,
+    Final,
+    Gap,
+    GoAway,
+    Insight,
+    Opened,
+    Partial,
+    Role,
+    Segment,
+    SpeechEnded,
+    SpeechStarted,
+    Summary,
+    Transcript,
+    Word,
+)
+from malha.sdk.live import FeedbackAction, LiveCall
+from malha.sdk.speech import Mark, Speech, SpeechChunk, SpeechStream, TextSource
+from malha.sdk.sync import LiveCallSync, MalhaSync, SpeechStreamSync
+from malha.sdk.transcription import ChannelTranscript, Progress, Transcription
+
+__version__ = version("malha-sdk")
+
+__all__ = [
+    "Aborted",
+    "Ack",
+    "AlreadyClosed",
+    "Amended",
+    "AudioSource",
+    "CallWarning",
+    "ChannelSummary",
+    "ChannelTranscript",
+    "Closed",
+    "DeadlineExceeded",
+    "Encoding",
+    "Engine",
+    "Event",
+    "Evidence",
+    "FailedPrecondition",
+    "FeedbackAction",
+    "Final",
+    "Gap",
+    "GoAway",
+    "Health",
+    "Insight",
+    "InvalidRequest",
+    "LiveCall",
+    "LiveCallSync",
+    "Malha",
+    "MalhaError",
+    "MalhaSync",
+    "Mark",
+    "Model",
+    "NotFound",
+    "Opened",
+    "Pace",
+    "Partial",
+    "PermissionDenied",
+    "Progress",
+    "QuotaExceeded",
+    "Role",
+    "Segment",
+    "ServerError",
+    "SessionLost",
+    "Speech",
+    "SpeechChunk",
+    "SpeechEnded",
+    "SpeechStarted",
+    "SpeechStream",
+    "SpeechStreamSync",
+    "Summary",
+    "TextSource",
+    "TokenMissing",
+    "Transcript",
+    "Transcription",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "UnsavedAudio",
+    "VadSettings",
+    "Voice",
+    "Window",
+    "Word",
+    "__version__",
+]

@@ -1,0 +1,180 @@
+"""Speech from text, in pieces as it is made, or whole."""
+
+import io
+import wave
+from collections.abc import AsyncIterable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import betterproto2
+import grpc
+
+from malha.sdk._connection import Connection
+from malha.sdk._convert import engine_from, seconds
+from malha.sdk._format import Format
+from malha.sdk._gen.malha.api.synthesize import v1 as synthesize
+from malha.sdk._rpc import Rpc
+from malha.sdk._source import items_of
+from malha.sdk._status import error_from
+from malha.sdk._stream import EventStream
+from malha.sdk.errors import ServerError
+from malha.sdk.events import Engine
+
+__all__ = ["Mark", "Speech", "SpeechChunk", "SpeechStream", "TextSource"]
+
+TextSource = str | AsyncIterable[str] | Iterable[str]
+"""A text, or its pieces as they come; a sentence may come in several."""
+
+_METHOD = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
+_MOST_CHARACTERS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a word begins."""
+
+    word: str
+    text_offset: int
+    """Characters before it in all the text."""
+    time_seconds: float
+    """From the start of the speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChunk:
+    """A piece of speech, and the words told since the piece before."""
+
+    audio: bytes
+    """In the encoding asked for, one channel. Empty where only marks were left."""
+    sample_rate: int
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A whole text spoken."""
+
+    pcm: bytes
+    """Signed 16-bit little-endian samples, one channel."""
+    sample_rate: int
+    marks: tuple[Mark, ...]
+    engine: Engine
+    voice: str
+
+    @property
+    def duration_seconds(self) -> float:
+        return len(self.pcm) / 2 / self.sample_rate if self.sample_rate else 0.0
+
+    def wav(self) -> bytes:
+        """As a WAV file."""
+        file = io.BytesIO()
+        with wave.open(file, "wb") as writer:
+            writer.setnchannels(1)
+            writer.setsampwidth(2)
+            writer.setframerate(self.sample_rate)
+            writer.writeframes(self.pcm)
+        return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechSettings:
+    """What ``open`` says."""
+
+    voice: str
+    language: str
+    format: Format | None
+    """None: PCM16 at the engine's own rate."""
+    speed: float | None
+
+    def to_message(self) -> synthesize.SynthesizeRequest:
+        audio_format = None if self.format is None else self.format.to_message()
+        return synthesize.SynthesizeRequest(
+            open=synthesize.Open(voice=self.voice, language=self.language, format=audio_format, speed=self.speed)
+        )
+
+
+class SpeechStream(EventStream[SpeechChunk]):
+    """Speech as it is made, by ``Malha.say``. Leaving the loop, or the ``async with`` block, stops it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: SpeechSettings,
+        text: TextSource,
+        running: set[EventStream[Any]],
+    ) -> None:
+        super().__init__(running)
+        self._connection = connection
+        self._settings = settings
+        self._text = text
+        self._engine = Engine("", "")
+        self._voice = ""
+        self._sample_rate = 0
+        self._marks: list[Mark] = []
+        self._closed = False
+
+    @property
+    def engine(self) -> Engine:
+        """Who speaks; nameless until the first chunk."""
+        return self._engine
+
+    @property
+    def voice(self) -> str:
+        """The voice in use; empty until the first chunk."""
+        return self._voice
+
+    def _connect(self) -> Rpc:
+        return self._connection.stream(_METHOD)
+
+    async def _produce(self) -> None:
+        await self._write(self._settings.to_message())
+        async with items_of([self._text] if isinstance(self._text, str) else self._text) as texts:
+            async for text in texts:
+                for start in range(0, len(text), _MOST_CHARACTERS):
+                    piece = synthesize.Text(text=text[start : start + _MOST_CHARACTERS])
+                    await self._write(synthesize.SynthesizeRequest(text=piece))
+        await self._write(synthesize.SynthesizeRequest(finish=synthesize.Finish()))
+        await self._half_close()
+
+    def _translate(self, response: bytes) -> SpeechChunk | None:
+        _, event = betterproto2.which_one_of(synthesize.SynthesizeResponse.parse(response), "event")
+        match event:
+            case synthesize.Opened():
+                self._open(event)
+            case synthesize.Mark():
+                self._marks.append(Mark(event.word, event.text_offset, seconds(event.time)))
+            case synthesize.Audio():
+                return self._chunk(event.content)
+            case synthesize.Closed():
+                self._closed = True
+                return self._chunk(b"") if self._marks else None
+            case _:
+                pass
+        return None
+
+    def _open(self, opened: synthesize.Opened) -> None:
+        self._engine = engine_from(opened.engine)
+        self._voice = opened.voice.name if opened.voice is not None else ""
+        if opened.format is not None:
+            self._sample_rate = opened.format.sample_rate_hertz or 0
+
+    def _chunk(self, audio: bytes) -> SpeechChunk:
+        marks, self._marks = tuple(self._marks), []
+        return SpeechChunk(audio, self._sample_rate, marks)
+
+    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
+        if error is not None:
+            return error_from(error, self._connection.target)
+        return None if self._closed else ServerError("the server ended the speech before it was closed", reason="ENDED_EARLY")
+
+
+async def gather(stream: SpeechStream) -> Speech:
+    """Take a whole stream of PCM16. Raises what the stream raises."""
+    pcm = bytearray()
+    marks: list[Mark] = []
+    sample_rate = 0
+    async for chunk in stream:
+        pcm += chunk.audio
+        marks += chunk.marks
+        sample_rate = chunk.sample_rate
+    return Speech(bytes(pcm), sample_rate, tuple(marks), stream.engine, stream.voice)
