@@ -180,6 +180,14 @@ class Call:
         if now - self._acked_at >= ACK_SECONDS:
             self.acknowledge(now)
 
+    def count(self, units: int) -> None:
+        """Count audio that is gathered before it is heard (a file), and acknowledge it each second."""
+        self._timeline.place(None, units)
+        now = time.monotonic()
+        if now - self._acked_at >= ACK_SECONDS:
+            self._acked_at = now
+            self._emit(Ack(self._timeline.received_through, 0), self._timeline.received_through)
+
     async def expect_channels(self, count: int) -> None:
         """Listen to ``count`` channels, where a file turned out to have more than roles were given."""
         if self._rate == 0 and count > len(self._channels):

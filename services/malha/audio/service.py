@@ -117,6 +117,7 @@ class AudioStreamService:
                 async for request in stream:
                     if request.WhichOneof("request") == "audio":
                         await upload.add(request.audio.content)
+                        call.count(len(request.audio.content))
                 path = await upload.complete()
                 async for rate, samples in self._uploads.decode(path):
                     await call.expect_channels(samples.shape[1])

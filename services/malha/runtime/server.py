@@ -95,8 +95,8 @@ class Server:
         self._handlers.draining = True
         self._streams.go_away(self._settings.drain_seconds)
         drained = await self._streams.wait_closed(self._settings.drain_seconds)
-        await self._server.stop(grace=0.25 if drained else 1.0)
-        await self._streams.cancel()
+        await self._streams.end()
+        await self._server.stop(grace=0.25)
         for task in self._starting:
             task.cancel()
         await asyncio.gather(*self._starting, return_exceptions=True)

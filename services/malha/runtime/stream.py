@@ -28,6 +28,7 @@ Resp = TypeVar("Resp", bound=Message)
 
 log = logs.get("runtime.stream")
 
+CANCEL_AFTER_STATUS_SECONDS, END_SECONDS = 0.1, 5.0
 COUNT_BATCH = 64
 """Messages received are added to the process's figures so many at a time: a counter takes a lock."""
 
@@ -282,6 +283,7 @@ class Streams:
         self.limits = limits or StreamLimits()
         self._max = max_streams
         self._running: dict[asyncio.Task[None], Stream[Any, Any]] = {}
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -300,10 +302,14 @@ class Streams:
         gauge.inc()
         task.add_done_callback(lambda done: self._forget(done, gauge.dec))
         try:
-            await asyncio.wait({task})
+            await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
+        if not task.done():
+            # The status must leave first: cancelling the session's read() would take it along.
+            asyncio.get_running_loop().call_later(CANCEL_AFTER_STATUS_SECONDS, task.cancel)
+            raise Unavailable("this server is stopping: connect again", reason="DRAINING", retry_seconds=0.25)
         await task
 
     def go_away(self, seconds: float) -> None:
@@ -318,13 +324,13 @@ class Streams:
             await asyncio.wait(set(self._running), timeout=seconds)
         return not self._running
 
-    async def cancel(self) -> None:
-        """Cancel what is left and wait for it."""
+    async def end(self) -> None:
+        """End what is left, with a status that says so, and wait for it."""
         tasks = set(self._running)
-        for task in tasks:
-            task.cancel()
+        if not self._ended.done():
+            self._ended.set_result(None)
         if tasks:
-            await asyncio.wait(tasks, timeout=5)
+            await asyncio.wait(tasks, timeout=END_SECONDS)
 
     def _forget(self, task: asyncio.Task[None], count: Callable[[], None]) -> None:
         self._running.pop(task, None)

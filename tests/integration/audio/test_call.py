@@ -332,6 +332,16 @@ async def test_a_recogniser_that_restarts_loses_no_utterance(settings: RuntimeSe
             assert [segment.id for segment in caller.finals] == ["0-1", "0-2"]
 
 
+async def test_a_call_that_outlasts_the_drain_ends_with_its_reason(settings: RuntimeSettings) -> None:
+    async with RunningServer(settings.model_copy(update={"drain_seconds": 0.2}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+        caller = Caller(channel)
+        await caller.open()
+        await caller.send(SENTENCES)
+        await server.server.stop()
+        error = await caller.error()
+        assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
 async def test_a_server_that_drains_says_so_and_lets_the_call_end(settings: RuntimeSettings) -> None:
     async with RunningServer(settings, NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
         caller = Caller(channel)
