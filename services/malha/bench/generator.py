@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 import uvloop
+
 from malha.bench.session import Script, Session, Tally
 from malha.bench.speech import RATE
 from malha.bench.statistics import compare, summary
@@ -36,6 +37,8 @@ REFERENCE_SECONDS = 120.0
 UNDECIDED_SECONDS = 12.0
 """Before the end of a shorter reference: what it was told there may be cut by its end, not by the audio."""
 LATE_P99_MS = 5.0
+BEHIND_P99_MS = 1000.0
+"""Added latency that means: the servers did not keep up, so what they cost for each second of audio was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +215,12 @@ def _result(
     audio_seconds = load.chunks * load.chunk_ms / 1e3
     until = math.inf if audio_seconds <= REFERENCE_SECONDS else REFERENCE_SECONDS - UNDECIDED_SECONDS
     differences = [compare(reference.ledger.until(until), session.ledger.until(until)) for reference, session in pairs]
-    late = summary(pacer.late_ms, (50, 99))
+    late, added = summary(pacer.late_ms, (50, 99)), summary(value for values in tally.latencies.values() for value in values)
     return {
         "lost": sum(session.ledger.lost for session in sessions) + sum(missing for missing, _ in differences) + tally.events["gap"],
         "duplicated": sum(session.ledger.duplicated for session in sessions) + sum(surplus for _, surplus in differences),
-        "added_ms": summary(value for values in tally.latencies.values() for value in values),
+        "added_ms": added,
+        "behind": (added["p99"] or 0.0) > BEHIND_P99_MS,
         "added_ms_by_event": {name: {"count": len(values), **summary(values)} for name, values in sorted(tally.latencies.items())},
         "finals": sum(session.ledger.finals for session in sessions),
         "events": dict(sorted(tally.events.items())),

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
+
 from malha.bench import speech, usage
-from malha.bench.generator import Load
+from malha.bench.generator import Load, raise_file_limit
 from malha.bench.private_server import Running, private_server
 from malha.bench.spoken import spoken
 from malha.bench.websocket import Target
@@ -70,10 +71,20 @@ def run_live(options: Options, on_phase: Callable[[str], None] = lambda _: None)
 def _server(options: Options) -> Iterator[Running]:
     if options.url:
         target = Target.parse(options.url)
-        yield Running(url=f"http://{target.host}:{target.port}", websocket=options.url, grpc="", token=options.token, pids=options.pids, start_seconds=0.0)
+        yield Running(
+            url=f"http://{target.host}:{target.port}",
+            websocket=options.url,
+            grpc="",
+            token=options.token,
+            pids=options.pids,
+            start_seconds=0.0,
+        )
         return
-    limit = str(max(4000, 2 * options.sessions))
-    with private_server({"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_MAX_STREAMS": limit, "MALHA_LOG_LEVEL": "WARNING"}) as server:
+    limit = max(4000, 4 * options.sessions)  # a call is a stream to Audio and one for each channel to Transcribe
+    limits = {"MALHA_MAX_STREAMS": limit, "MALHA_EDGE_MAX_SOCKETS": limit, "MALHA_EDGE_REQUESTS_PER_MINUTE": 10 * limit}
+    settings = {"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_LOG_LEVEL": "WARNING"}
+    raise_file_limit()  # the servers inherit it
+    with private_server(settings | {name: str(value) for name, value in limits.items()}) as server:
         yield server
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+
 from malha.bench.speech import Samples
 from malha.runtime.errors import InvalidArgument
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
+
 from malha.runtime.errors import Unavailable
 
 START_SECONDS = 60.0
@@ -49,7 +50,7 @@ def private_server(settings: Mapping[str, str], *, data_dir: Path | None = None)
         log = stack.enter_context((directory / "up.log").open("w+b"))
         begin = time.monotonic()
         process = stack.enter_context(_started(settings, directory, log))
-        told = _first_line(process, log)
+        told = _serving(process, log)
         token = Path(told["token_file"]).read_text().strip()
         yield Running(told["url"], told["websocket"], told["grpc"], token, told["pids"], time.monotonic() - begin)
 
@@ -90,10 +91,10 @@ def _started(settings: Mapping[str, str], directory: Path, log: IO[bytes]) -> It
                 process.kill()
 
 
-def _first_line(process: subprocess.Popen[bytes], log: IO[bytes]) -> dict[str, Any]:
+def _serving(process: subprocess.Popen[bytes], log: IO[bytes]) -> dict[str, Any]:
     """What the server tells once it serves. Raises Unavailable if it ends before, or takes too long."""
     assert process.stdout is not None
-    line = read_line(process.stdout, START_SECONDS)
+    line = first_line(process.stdout, START_SECONDS)
     if line:
         return dict(orjson.loads(line))
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
@@ -103,8 +104,8 @@ def _first_line(process: subprocess.Popen[bytes], log: IO[bytes]) -> dict[str, A
     )
 
 
-def read_line(stream: IO[bytes], seconds: float) -> bytes:
-    """The next line of a pipe; empty at its end or after ``seconds``."""
+def first_line(stream: IO[bytes], seconds: float) -> bytes:
+    """The first line of a pipe; empty at its end or after ``seconds``."""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         return stream.readline() if selector.select(seconds) else b""

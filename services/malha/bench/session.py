@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any, cast
 
 import orjson
+
 from malha.bench.statistics import Ledger
 from malha.bench.websocket import Opcode, ProtocolError, Reader, Target, frame, handshake
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+
 from malha.runtime.errors import InvalidArgument
 
 Samples = npt.NDArray[np.int16]

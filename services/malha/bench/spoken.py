@@ -8,6 +8,7 @@ from io import BytesIO
 import httpx
 import numpy as np
 import soxr
+
 from malha.bench.dialogues import AGENT, DIALOGUES, Turn
 from malha.bench.speech import RATE, Samples
 from malha.runtime.errors import FailedPrecondition, Unavailable

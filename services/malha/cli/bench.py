@@ -1,15 +1,19 @@
 """``malha bench``: what calls cost, and how well they are understood."""
 # ruff: noqa: PLC0415 - `malha --help` must be quick
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from malha.cli.output import print_json, status
 
 app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PLAIN_WIDTH = 120
+"""Of tables where there is no terminal to fit."""
 Save = Annotated[Path | None, typer.Option(help="Also write the JSON to this file.", show_default=False)]
 
 
@@ -130,4 +134,4 @@ def _finish(report: Any, tables: Any, save: Path | None, *, json: bool) -> None:
         return
     from rich.console import Console
 
-    Console().print(tables)
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(tables)

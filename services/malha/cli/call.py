@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from malha.bench.playback import Playback, read_recording
 from malha.cli.call_statistics import CallStatistics, statistics_table
 from malha.cli.client import connected, sdk
 from malha.cli.live_view import Line, LiveView
 from malha.cli.output import print_json_line
-from rich.console import Console
 
 
 @dataclass(frozen=True, slots=True)

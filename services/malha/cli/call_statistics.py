@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from malha.bench.statistics import summary
-from malha.cli.live_view import Line
 from rich.console import Group
 from rich.table import Table
+
+from malha.bench.statistics import summary
+from malha.cli.live_view import Line
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
 from malha.cli.output import note, print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import orjson
 import typer
+from rich.console import Console
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
 from malha.bench.dialogues import AGENT, CUSTOMER, DIALOGUES
 from malha.bench.playback import Playback, Recording
 from malha.bench.private_server import Running, private_server
@@ -23,9 +27,6 @@ from malha.models.catalogue import Model, find
 from malha.models.store import ModelStore
 from malha.runtime import engines
 from malha.runtime.errors import Aborted, FailedPrecondition, Unavailable
-from rich.console import Console
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 ROLES = (AGENT, CUSTOMER)
 MODEL = "whisper/small"

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from malha.bench.playback import Playback
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
+
+from malha.bench.playback import Playback
 
 COLOURS = ("cyan", "magenta")
 """By channel."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
+
 from malha.cli import bench, commands, models
 from malha.cli.output import EXIT_FAILURE, fail
 

@@ -4,6 +4,7 @@
 from typing import Annotated
 
 import typer
+
 from malha.cli.output import EXIT_FAILURE, note, print_json
 
 app = typer.Typer(help="Recognition models: list, pull, verify.", no_args_is_help=True)

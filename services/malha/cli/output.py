@@ -44,8 +44,9 @@ def fail(error: Exception) -> NoReturn:
 
 def explain(error: Exception) -> tuple[int, str]:
     """Exit code and line for an error. One that nobody foresaw is a defect, and says where it was raised."""
-    from malha.runtime.errors import FailedPrecondition, MalhaError  # noqa: PLC0415
     from pydantic import ValidationError  # noqa: PLC0415 - only on the way out
+
+    from malha.runtime.errors import FailedPrecondition, MalhaError  # noqa: PLC0415
 
     if isinstance(error, FailedPrecondition):
         return EXIT_CONFIGURATION, error.message

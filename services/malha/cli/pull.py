@@ -3,12 +3,13 @@
 import asyncio
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
 from malha.models import pull as pulling
 from malha.models.catalogue import Model
 from malha.models.hub import HubOptions
 from malha.models.store import ModelStore
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 
 def pull_model(model: Model) -> Path:

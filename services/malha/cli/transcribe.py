@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from malha.cli.client import connected, sdk
 from malha.cli.live_view import printable
 from malha.cli.output import note, print_json_line
-from rich.console import Console
-from rich.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

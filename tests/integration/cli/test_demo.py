@@ -2,8 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from fakes.whisper_model import build_whisper
 from integration.cli.program import run_malha
+
+from fakes.whisper_model import build_whisper
 
 SCRIPT = ["obrigada", "pela", "chamada"]
 

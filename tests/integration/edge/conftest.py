@@ -101,10 +101,11 @@ def edge_for(tmp_path: Path) -> EdgeFor:
     """Runs an edge before a gRPC server: ``async with edge_for(target, token, max_sockets=1) as edge``."""
 
     @asynccontextmanager
-    async def running(target: str, token: str = FAKE_TOKEN, **settings: Any) -> AsyncIterator[RunningEdge]:
-        runtime = RuntimeSettings(
-            _env_file=None, data_dir=tmp_path, audio_target=target, transcribe_target=target, synthesize_target=target, grpc_port=1
-        )
+    async def running(
+        target: str, token: str = FAKE_TOKEN, *, grpc_port: int = 1, insecure: bool = False, **settings: Any
+    ) -> AsyncIterator[RunningEdge]:
+        targets = dict.fromkeys(("audio_target", "transcribe_target", "synthesize_target"), target)
+        runtime = RuntimeSettings(_env_file=None, data_dir=tmp_path, grpc_port=grpc_port, insecure=insecure, **targets)
         server = EdgeServer(EdgeSettings(_env_file=None, **{"port": 0, "admin_port": 0, "drain_seconds": 0.2, **settings}), runtime)
         edge = RunningEdge(await server.start(), token, server)
         try:
@@ -120,7 +121,7 @@ async def edge(settings: RuntimeSettings, edge_for: EdgeFor) -> AsyncIterator[Ru
     """Before the real services, with the null recogniser and espeak's voices."""
     async with (
         RunningServer(settings, NullEngine(TranscribeSettings(_env_file=None)), speech=True) as services,
-        edge_for(services.target, TOKEN) as running,
+        edge_for(services.target, TOKEN, grpc_port=services.port) as running,
     ):
         yield running
 

@@ -3,9 +3,10 @@
 import asyncio
 import time
 
+import grpc
 from integration.edge.conftest import EdgeFor, talk
 
-from fakes.audio_server import FakeCall, serving
+from fakes.audio_server import FakeCall, error_info, serving
 from malha.edge.framing import POSITION
 
 FRAMES_20_MS = 320
@@ -125,6 +126,26 @@ async def test_a_socket_whose_call_is_behind_is_not_read_and_ends(edge_for: Edge
         assert sent < 64_000_000, "nothing held the client back"
 
 
+async def test_why_the_server_ended_a_call_is_told_even_in_the_middle_of_a_write(edge_for: EdgeFor) -> None:
+    """grpc.aio would tell INTERNAL: it makes a status of its own of a write that fails."""
+
+    async def ends(call: FakeCall) -> None:
+        await call.read()
+        await call.opened()
+        await asyncio.sleep(0.2)
+        await call.abort(grpc.StatusCode.UNAVAILABLE, "events are not read", error_info("READER_SLOW"))
+
+    async with serving(ends) as fake, edge_for(fake.target) as edge:
+        for _ in range(5):
+            async with talk(edge) as call:
+                await call.start()
+                pouring = asyncio.create_task(_pour(call.socket))
+                error, code = await call.refused()
+                pouring.cancel()
+                await asyncio.gather(pouring, return_exceptions=True)
+                assert (error["reason"], code) == ("READER_SLOW", 4408)
+
+
 async def test_other_calls_go_on_beside_one_that_is_behind(edge_for: EdgeFor) -> None:
     async def first_is_deaf(call: FakeCall) -> None:
         await call.read()
@@ -135,7 +156,7 @@ async def test_other_calls_go_on_beside_one_that_is_behind(edge_for: EdgeFor) ->
             await call.ack(1, 0)
         await call.close()
 
-    async with serving(first_is_deaf) as fake, edge_for(fake.target) as edge, talk(edge, close_timeout=0.1) as behind, talk(edge) as call:
+    async with serving(first_is_deaf) as fake, edge_for(fake.target, stall_seconds=2) as edge, talk(edge) as behind, talk(edge) as call:
         await behind.start()
         pouring = asyncio.create_task(_pour(behind.socket))
         await asyncio.sleep(0.2)

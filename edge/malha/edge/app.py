@@ -1,0 +1,92 @@
+"""The edge's addresses, and what stands before all of them."""
+
+from time import perf_counter
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from malha.edge import metrics, openapi, transcoder
+from malha.edge.calls import Tokens, bearer
+from malha.edge.health import Health
+from malha.edge.limits import RateLimit
+from malha.edge.page import page
+from malha.edge.replies import error_response, on_error
+from malha.edge.settings import EdgeSettings
+from malha.edge.sockets import Sockets
+from malha.edge.speech import Speech
+from malha.edge.uploads import Uploads
+from malha.runtime import tracing
+from malha.runtime.errors import MalhaError
+from malha.runtime.mesh import Mesh
+
+STREAM = "/api/v1/asr/stream"
+HEALTH = "/api/v1/health"
+
+
+def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: RateLimit, *, local: bool) -> Starlette:
+    """The ASGI application. ``local``: it can be reached from this machine alone."""
+    tokens = Tokens(mesh)
+    routes = [
+        Route("/", page),
+        Route(HEALTH, Health(mesh).report),
+        Route("/api/v1/openapi.json", openapi.endpoint(tokens, local=local)),
+        Route("/api/v1/asr", Uploads(settings, mesh, tokens).transcribe, methods=["POST"]),
+        Route("/api/v1/tts", Speech(settings, mesh).speak, methods=["POST"]),
+        WebSocketRoute(STREAM, sockets),
+        *transcoder.routes(settings, mesh),
+    ]
+    middleware = [Middleware(Guard, limit=limit)]
+    if settings.allowed_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["DELETE", "GET", "POST", "PUT"],
+                allow_headers=["Authorization", "Content-Type"],
+            )
+        )
+    return Starlette(
+        routes=routes, middleware=middleware, exception_handlers={MalhaError: on_error, HTTPException: on_error, Exception: on_error}
+    )
+
+
+class Guard:
+    """Limits, measures and traces every HTTP request. Probes are not limited; sockets see to themselves."""
+
+    def __init__(self, app: ASGIApp, limit: RateLimit) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = perf_counter(), 500
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            with tracing.server_span("malha.edge", scope["method"], headers):
+                await self._answer(scope, receive, told, headers.get("authorization", ""))
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            metrics.REQUESTS.labels(route, str(status)).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(perf_counter() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, authorization: str) -> None:
+        try:
+            if scope["path"] != HEALTH:
+                self._limit.take(bearer(authorization), (scope.get("client") or ("",))[0])
+        except MalhaError as error:
+            await error_response(error, {"Connection": "close"})(scope, receive, send)
+            return
+        await self._app(scope, receive, send)

@@ -1,0 +1,97 @@
+"""Binary WebSocket messages to serialized ``StreamRequest`` messages: positions, and small pieces joined to 100 ms.
+
+What a message costs barely depends on its size: 20 ms pieces would cost the mesh almost four times the CPU of 100 ms ones. For the same
+reason the few bytes that make audio a ``StreamRequest`` are written here: 1 us where building the messages takes 4.
+"""
+
+import struct
+from functools import lru_cache
+
+from malha.edge.errors import InvalidField
+
+POSITION = struct.Struct(">Q")
+PIECE_SECONDS = 0.1
+"""Size that small pieces are joined to, and how long a piece may wait for others."""
+_REQUEST_AUDIO = 2 << 3 | 2  # StreamRequest.audio, length-delimited
+_AUDIO_CONTENT = 1 << 3 | 2  # Audio.content, length-delimited
+_AUDIO_POSITION = 2 << 3  # Audio.position, varint
+
+
+class Framer:
+    """Frames the audio of one call.
+
+    ``frame_bytes`` is the size of one sample on all channels, or 0 for containers, which are never joined: their pieces are handed on as
+    they come. A piece that is no whole number of frames is handed on alone, so that the server names the error.
+    """
+
+    def __init__(self, *, frame_bytes: int = 0, rate: int = 0, positions: bool = False) -> None:
+        self._frame_bytes = frame_bytes
+        self._piece_bytes = frame_bytes * round(rate * PIECE_SECONDS)
+        self._positions = positions
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._position: int | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether small pieces wait for others."""
+        return self._size > 0
+
+    def add(self, data: bytes) -> list[bytes]:
+        """Take a message's audio, prefixed by its position where the call has them; the requests to send now, in order."""
+        position = None
+        if self._positions:
+            if len(data) < POSITION.size:
+                raise InvalidField("positions", "a binary message is shorter than its 8-byte position")
+            (position,) = POSITION.unpack_from(data)
+            data = data[POSITION.size :]
+        size = len(data)
+        if not size:
+            return []
+        if size >= self._piece_bytes or size % self._frame_bytes:
+            return [*self.flush(), audio_request(data, position)] if self._size else [audio_request(data, position)]
+        return self._join(data, position)
+
+    def _join(self, data: bytes, position: int | None) -> list[bytes]:
+        requests = self.flush() if self._jumps(position) else []
+        if not self._size:
+            self._position = position
+        self._gathered.append(data)
+        self._size += len(data)
+        return requests if self._size < self._piece_bytes else requests + self.flush()
+
+    def _jumps(self, position: int | None) -> bool:
+        return self._size > 0 and self._position is not None and position != self._position + self._size // self._frame_bytes
+
+    def flush(self) -> list[bytes]:
+        """What has gathered, as a request."""
+        if not self._size:
+            return []
+        request = audio_request(b"".join(self._gathered), self._position)
+        self._gathered.clear()
+        self._size = 0
+        return [request]
+
+
+def audio_request(content: bytes, position: int | None = None) -> bytes:
+    """``StreamRequest(audio=Audio(content=content, position=position)).SerializeToString()``."""
+    if position is None:
+        return _prefix(len(content), 0) + content
+    tail = bytes((_AUDIO_POSITION,)) + _varint(position)
+    return b"".join((_prefix(len(content), len(tail)), content, tail))
+
+
+@lru_cache(maxsize=256)
+def _prefix(content: int, tail: int) -> bytes:
+    field = (bytes((_AUDIO_CONTENT,)) + _varint(content)) if content else b""
+    return bytes((_REQUEST_AUDIO,)) + _varint(len(field) + content + tail) + field
+
+
+def _varint(value: int) -> bytes:
+    """Base 128, least significant group first (protobuf encoding)."""
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

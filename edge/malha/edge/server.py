@@ -1,0 +1,140 @@
+"""The edge as a server: bind, serve, drain."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from malha.edge.app import create_app
+from malha.edge.limits import RateLimit
+from malha.edge.protocol import SocketProtocol
+from malha.edge.settings import EdgeSettings
+from malha.edge.sockets import Sockets
+from malha.runtime import logs
+from malha.runtime.admin import Admin
+from malha.runtime.errors import FailedPrecondition
+from malha.runtime.logs import Event
+from malha.runtime.mesh import Mesh
+from malha.runtime.process import tune_collector
+from malha.runtime.settings import RuntimeSettings, is_loopback
+from malha.runtime.supervisor import notify_ready
+
+log = logs.get("edge.server")
+
+IDLE_CONNECTIONS = 1024
+"""HTTP connections beyond those of sockets; uvicorn answers more with 503."""
+CLOSE_SECONDS = 3
+
+
+class EdgeServer:
+    """Serves the edge on the running event loop."""
+
+    def __init__(self, settings: EdgeSettings, runtime: RuntimeSettings) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._mesh = Mesh(runtime, lambda: f"127.0.0.1:{runtime.grpc_port}")
+        self._limit = RateLimit(settings.requests_per_minute)
+        self._sockets = Sockets(settings, self._mesh, self._limit)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._uvicorn: _Uvicorn | None = None
+        self.port = 0
+
+    async def start(self) -> int:
+        """Listen; the port. Raises FailedPrecondition for an address that is taken or not allowed."""
+        listener = self._bind()
+        self.port = listener.getsockname()[1]
+        self._uvicorn = _Uvicorn(self._config())
+        serving = asyncio.create_task(self._uvicorn.serve([listener]), name="edge-uvicorn")
+        self._tasks = [serving, asyncio.create_task(self._sockets.watch(), name="edge-watch")]
+        while not self._uvicorn.started:
+            if serving.done():
+                serving.result()
+                raise FailedPrecondition("the edge could not start", reason="EDGE_NOT_STARTED")
+            await asyncio.sleep(0.005)
+        log.info(Event.SERVER_LISTENING, port=self.port)
+        return self.port
+
+    async def stop(self) -> None:
+        """Stop accepting, let sockets and requests end for `drain_seconds`, then end what is left."""
+        assert self._uvicorn is not None, "stop() follows start()"
+        log.info(Event.DRAIN_STARTED, streams=len(self._sockets))
+        for listening in self._uvicorn.servers:
+            listening.close()
+        drained = await self._sockets.drain(self._settings.drain_seconds)
+        self._uvicorn.should_exit = True
+        serving, *others = self._tasks
+        for task in others:
+            task.cancel()
+        await asyncio.gather(serving, *others, return_exceptions=True)
+        await self._mesh.close()
+        log.info(Event.DRAIN_ENDED, drained=drained)
+
+    def _config(self) -> uvicorn.Config:
+        settings = self._settings
+        return uvicorn.Config(
+            create_app(settings, self._mesh, self._sockets, self._limit, local=is_loopback(settings.host)),
+            http="h11",
+            ws=SocketProtocol,
+            ws_max_size=settings.max_frame_bytes,
+            ws_per_message_deflate=False,
+            ws_ping_interval=settings.ping_seconds,
+            ws_ping_timeout=settings.ping_seconds,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
+            limit_concurrency=settings.max_sockets + IDLE_CONNECTIONS,
+            timeout_graceful_shutdown=CLOSE_SECONDS,
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+        )
+
+    def _bind(self) -> socket.socket:
+        settings = self._settings
+        secured = settings.tls_certificate is not None and settings.tls_key is not None
+        if not (secured or self._runtime.insecure or is_loopback(settings.host)):
+            raise FailedPrecondition(
+                f"{settings.host} can be reached from other machines: set MALHA_EDGE_TLS_CERTIFICATE and MALHA_EDGE_TLS_KEY, or pass --insecure",
+                reason="INSECURE_ADDRESS",
+            )
+        for file in filter(None, (settings.tls_certificate, settings.tls_key)):
+            if not file.is_file():
+                raise FailedPrecondition(
+                    f"cannot read {file}: set MALHA_EDGE_TLS_CERTIFICATE and MALHA_EDGE_TLS_KEY to PEM files", reason="TLS_FILE"
+                )
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        try:
+            return socket.create_server((settings.host.strip("[]"), settings.port), family=family, backlog=2048)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"port {settings.port} on {settings.host} cannot be had ({error.strerror}): stop what uses it, or set MALHA_EDGE_PORT",
+                reason="PORT_TAKEN",
+            ) from None
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without signal handlers: the process runner owns them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: EdgeSettings, runtime: RuntimeSettings, stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set, then drain."""
+    server, serving = EdgeServer(settings, runtime), asyncio.Event()
+    admin = Admin(settings.admin_port, serving.is_set)
+    try:
+        port = await server.start()
+        serving.set()
+        tune_collector()
+        notify_ready({"port": str(port), "admin_port": str(admin.port)})
+        await stop.wait()
+        serving.clear()
+        await server.stop()
+    finally:
+        admin.close()

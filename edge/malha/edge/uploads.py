@@ -1,0 +1,249 @@
+"""``POST /api/v1/asr``: a recording as a multipart form, its transcript as JSON.
+
+Fields that come before the file let the file go straight into the call, touching neither disk nor memory. Where the file comes first,
+its fields may still follow, so it waits in a temporary file; ``curl -F file=@call.wav`` is that case too.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from typing import IO, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from malha.api.audio.v1 import audio_pb2 as api
+from malha.api.common.v1 import media_pb2
+from malha.edge.calls import Metadata, Tokens, bearer, metadata
+from malha.edge.errors import BodyTooLarge, InvalidField
+from malha.edge.fields import choice_of
+from malha.edge.form import Field, FileBegins, FileData, FormReader
+from malha.edge.ids import new_session_id
+from malha.edge.messages import ANY_LANGUAGE, ROLES
+from malha.edge.recording import Recording
+from malha.edge.replies import error_response, json_response
+from malha.edge.settings import EdgeSettings
+from malha.edge.transcript import Transcript
+from malha.runtime import logs
+from malha.runtime.errors import DeadlineExceeded, InvalidArgument, MalhaError, ResourceExhausted, Unavailable
+from malha.runtime.logs import Event
+from malha.runtime.mesh import Mesh
+
+log = logs.get("edge.uploads")
+
+FORM_BYTES = 256 * 1024
+"""What a form may hold beside its file."""
+MEMORY_BYTES = 1024 * 1024
+"""A waiting file larger than this lies on disk."""
+PIECE_BYTES = 256 * 1024
+BODY_SECONDS = 30.0
+"""How long the next bytes of a body may take."""
+LINGER_SECONDS = 2.0
+"""How long a refused client may still send, and at most as much as one that is not refused."""
+FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False, "": False}
+FIELDS = ("language", "model", "enable_diarization", "enable_alignment", "words", "roles")
+
+
+class Uploads:
+    """Receives recordings, a bounded number at once."""
+
+    def __init__(self, settings: EdgeSettings, mesh: Mesh, tokens: Tokens) -> None:
+        self._settings = settings
+        self._mesh = mesh
+        self._tokens = tokens
+        self._open = 0
+
+    async def transcribe(self, request: Request) -> Response:
+        """The endpoint."""
+        self._open += 1
+        try:
+            token = await self._admit(request)
+            upload = _Upload(self._mesh, metadata(token, new_session_id()), self._settings)
+            return json_response((await upload.run(request)).json())
+        except MalhaError as error:
+            log.info(Event.REQUEST_REFUSED, reason=error.reason)
+            return Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is left to read it
+        finally:
+            self._open -= 1
+
+    async def _admit(self, request: Request) -> str:
+        """Refuse what can be refused before the body is read; the token."""
+        if self._open > self._settings.max_uploads:
+            raise ResourceExhausted(
+                "this edge receives all the recordings it can", reason="TOO_MANY_UPLOADS", retry_seconds=2.0, quota="uploads"
+            )
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._settings.max_upload_bytes + FORM_BYTES:
+            raise _too_large(self._settings.max_upload_bytes)
+        token = bearer(request.headers.get("authorization", ""))
+        await self._tokens.check(token)
+        return token
+
+
+class _Upload:
+    """One form: read it, feed the call, wait for the transcript."""
+
+    def __init__(self, mesh: Mesh, identity: Metadata, settings: EdgeSettings) -> None:
+        self._mesh = mesh
+        self._identity = identity
+        self._settings = settings
+        self._fields: dict[str, str] = {}
+        self._size = 0
+        self._recording: Recording | None = None
+        self._waiting: IO[bytes] | None = None
+
+    async def run(self, request: Request) -> Transcript:
+        async with AsyncExitStack() as stack:
+            form, received = FormReader(request.headers.get("content-type", "")), 0
+            async for data in _body(request):
+                received += len(data)
+                if received > self._settings.max_upload_bytes + FORM_BYTES:
+                    raise _too_large(self._settings.max_upload_bytes)
+                for part in form.feed(data):
+                    await self._take(part, stack)
+            form.finish()
+            return await self._finish(request, stack)
+
+    async def _take(self, part: Field | FileBegins | FileData, stack: AsyncExitStack) -> None:
+        match part:
+            case Field():
+                self._take_field(part)
+            case FileBegins() if self._fields:
+                self._recording = await stack.enter_async_context(self._open())
+            case FileBegins():
+                self._waiting = stack.enter_context(_temporary())
+            case FileData():
+                await self._take_data(part.content)
+
+    def _take_field(self, field: Field) -> None:
+        if field.name not in FIELDS:
+            raise InvalidField(field.name[:64], f"is not known: the form has file, {', '.join(FIELDS)}")
+        if self._recording is not None and field.value != self._fields.get(field.name, ""):
+            raise InvalidArgument("put all fields before the file, or all behind it", reason="FIELD_AFTER_FILE")
+        self._fields[field.name] = field.value
+
+    async def _take_data(self, content: bytes) -> None:
+        self._size += len(content)
+        if self._size > self._settings.max_upload_bytes:
+            raise _too_large(self._settings.max_upload_bytes)
+        if self._recording is not None:
+            await self._recording.feed(content)
+        elif self._waiting is not None:
+            try:
+                self._waiting.write(content)
+            except OSError as error:
+                raise Unavailable(
+                    f"this edge cannot keep the recording: {error.strerror}", reason="DISK_FULL", retry_seconds=30.0
+                ) from error
+
+    async def _finish(self, request: Request, stack: AsyncExitStack) -> Transcript:
+        if self._recording is None and self._waiting is None:
+            raise InvalidArgument("the form has no part `file`", reason="MISSING_FILE", violations={"file": "is required"})
+        if not self._size:
+            raise InvalidArgument("the file is empty", reason="EMPTY_FILE", violations={"file": "is empty"})
+        if self._recording is None:
+            self._recording = await stack.enter_async_context(self._open())
+        if self._waiting is not None:
+            self._waiting.seek(0)
+            while piece := self._waiting.read(PIECE_BYTES):
+                await self._recording.feed(piece)
+        if _flag(self._fields, "enable_alignment"):
+            self._recording.transcript.warn(
+                "NOT_IN_THIS_VERSION", "alignment is not in this version of Malha: words carry the recogniser's own times"
+            )
+        return await _unless_gone(request, self._recording.finish(self._settings.transcription_seconds))
+
+    def _open(self) -> Recording:
+        return Recording(self._mesh.channel("audio"), self._identity, opening(self._fields))
+
+
+def opening(fields: Mapping[str, str]) -> api.Open:
+    """What the form's fields ask for. Raises InvalidField."""
+    language = fields.get("language", "")
+    roles = [choice_of("roles", role.strip(), ROLES) for role in fields.get("roles", "").split(",") if role.strip()]
+    return api.Open(
+        languages=[] if language in ("", ANY_LANGUAGE) else [tag.strip() for tag in language.split(",")],
+        format=media_pb2.AudioFormat(encoding=media_pb2.ENCODING_FILE),
+        channels=[api.Channel(role=role) for role in roles],
+        pace=api.PACE_BATCH,
+        diarize=_flag(fields, "enable_diarization"),
+        model=fields.get("model", ""),
+        interim=False,
+        words=_flag(fields, "words", default="true"),
+    )
+
+
+def _flag(fields: Mapping[str, str], name: str, default: str = "false") -> bool:
+    return choice_of(name, fields.get(name, default).strip().lower(), FLAGS)
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises ClientDisconnect, and DeadlineExceeded for one that stands still."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                data = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise DeadlineExceeded(f"no more of the body came for {BODY_SECONDS:g} s", reason="UPLOAD_STALLED") from None
+        yield data
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Transcript]) -> Transcript:
+    """Wait for the transcript, but not for longer than the client does."""
+    finish = asyncio.create_task(work, name="edge-upload-finish")
+    gone = asyncio.create_task(_gone(request), name="edge-upload-gone")
+    try:
+        await asyncio.wait({finish, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not finish.done():
+            raise ClientDisconnect
+        return finish.result()
+    finally:
+        for task in (finish, gone):
+            task.cancel()
+        await asyncio.gather(finish, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _temporary() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(MEMORY_BYTES)
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the recording is over {limit} bytes", quota="max_upload_bytes")
+
+
+class Refusal(Response):
+    """An error told while the client may still be sending: what comes is read for a moment and thrown away, then the connection is closed.
+
+    Closed at once it would be reset, and the client might never see why.
+    """
+
+    def __init__(self, error: MalhaError, most: int) -> None:
+        self._most = most
+        told = error_response(error, {"Connection": "close"})
+        super().__init__(told.body, told.status_code, told.headers)
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._linger(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _linger(self, receive: Receive) -> None:
+        left = self._most
+        while left > 0 and (message := await receive())["type"] != "http.disconnect" and message.get("more_body", False):
+            left -= len(message.get("body", b""))

@@ -1,0 +1,233 @@
+"""Speech, REST, health and the page, over real HTTP."""
+
+import asyncio
+import io
+import wave
+
+import grpc
+import httpx
+import pytest
+from integration.edge.conftest import EdgeFor, RunningEdge
+
+from fakes.audio_server import FakeServer, serving
+from malha.api.synthesize.v1 import synthesize_pb2
+from malha.edge import contracts
+
+TTS = "/api/v1/tts"
+
+
+def reason(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["reason"]
+
+
+async def test_text_to_a_wav_file(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        answer = await client.post(TTS, json={"text": "Good morning. How are you?", "language": "en"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "audio/wav"
+    with wave.open(io.BytesIO(answer.content)) as file:
+        assert file.getnchannels() == 1
+        assert file.getsampwidth() == 2
+        heard = len(answer.content) / 2 / file.getframerate()
+    assert 0.8 < heard < 10
+
+
+async def test_raw_speech_names_its_rate(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for kind, media_type in (("pcm", "audio/pcm;rate=8000"), ("mulaw", "audio/PCMU;rate=8000"), ("alaw", "audio/PCMA;rate=8000")):
+            answer = await client.post(TTS, json={"text": "One.", "language": "en", "format": kind, "sample_rate": 8000, "speed": 1.5})
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["content-type"] == media_type
+            assert len(answer.content) > 1000
+
+
+async def test_bad_speech(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for body, told in (
+            ({}, (400, "INVALID_FIELD")),
+            ({"text": "  ", "language": "en"}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "en", "format": "mp3"}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "en", "speed": 9}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "en", "volume": 9}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "xx"}, (400, "UNSUPPORTED_LANGUAGE")),
+        ):
+            assert reason(await client.post(TTS, json=body)) == told, body
+        assert reason(await client.post(TTS, content=b"text")) == (400, "NOT_JSON")
+        assert reason(await client.post(TTS, json={"text": "a" * 1_100_000})) == (413, "BODY_TOO_LARGE")
+        assert reason(await client.get(TTS)) == (405, "METHOD_NOT_ALLOWED")
+    async with edge.client(token="nobody") as client:
+        assert reason(await client.post(TTS, json={"text": "a", "language": "en"})) == (401, "TOKEN_UNKNOWN")
+    async with edge.client(token="") as client:
+        assert reason(await client.post(TTS, json={"text": "a", "language": "en"})) == (401, "TOKEN_MISSING")
+
+
+async def test_long_text_goes_in_pieces(edge_for: EdgeFor) -> None:
+    text = "palavra " * 2000
+    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+        answer = await client.post(TTS, json={"text": text, "voice": "ana"})
+        assert answer.status_code == 200
+        assert len(answer.content) == 2 * len(text)
+        pieces = [request.text.text for request in fake.spoken if request.HasField("text")]
+        assert "".join(pieces) == text
+        assert max(map(len, pieces)) <= 4000
+
+
+async def test_a_listener_that_leaves_ends_the_speech(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+
+    async def speaks_on(_self: FakeServer, _iterator, context) -> None:
+        try:
+            await context.write(synthesize_pb2.SynthesizeResponse(opened={}))
+            while True:
+                await context.write(synthesize_pb2.SynthesizeResponse(audio={"content": bytes(8000)}))
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(FakeServer, "Synthesize", speaks_on)
+    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+        async with client.stream("POST", TTS, json={"text": "on and on", "language": "en"}) as answer:
+            assert answer.status_code == 200
+            async for _ in answer.aiter_bytes(8000):
+                break
+        async with asyncio.timeout(3):
+            await ended.wait()
+
+
+async def test_rest_by_the_contracts(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        voices = (await client.get("/api/v1/voices", params={"language": "pt-BR"})).json()["voices"]
+        assert voices
+        assert all("pt" in voice["languages"][0] for voice in voices)
+        models = (await client.get("/api/v1/transcribe/models")).json()["models"]
+        assert models[0]["engine"]["name"] == "null"
+
+
+async def test_rest_of_what_is_not_in_this_version(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for answer in (
+            await client.get("/api/v1/conversations/c1"),
+            await client.get("/api/v1/conversations:search", params={"query": "x"}),
+            await client.delete("/api/v1/speakers/s1"),
+            await client.put("/api/v1/conversations/c1/state/k", json={"value": {"a": 1}}),
+        ):
+            assert reason(answer) == (501, "NOT_IN_THIS_VERSION"), answer.request.url
+
+
+async def test_rest_fields_come_from_path_query_and_body(edge_for: EdgeFor) -> None:
+    """Each request arrives as the message that its binding describes."""
+    seen: dict[str, object] = {}
+
+    def handler(method):
+        async def answer(request, _context):
+            seen[method.full_name] = request
+            return method.output_type._concrete_class()
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, method.input_type._concrete_class.FromString, lambda message: message.SerializeToString()
+        )
+
+    server = grpc.aio.server()
+    for service in contracts.SERVICES.values():
+        unary = {method.name: handler(method) for method in service.methods if not method.client_streaming}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, unary),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with edge_for(f"127.0.0.1:{port}", grpc_port=port) as edge, edge.client() as client:
+            assert (await client.get("/api/v1/voices", params={"language": "pt-BR"})).status_code == 200
+            assert seen["malha.api.synthesize.v1.SynthesizeService.ListVoices"].language == "pt-BR"
+            assert (await client.get("/api/v1/voices", params={"languages": "pt-BR"})).status_code == 400
+            body = {"text": "olá", "language": "pt", "format": {"encoding": "ENCODING_PCM16", "sampleRateHertz": 8000}, "content": "AAA="}
+            assert (await client.post("/api/v1/transcribe:align", json=body)).status_code == 200
+            aligned = seen["malha.api.transcribe.v1.TranscribeService.Align"]
+            assert aligned.format.sample_rate_hertz == 8000
+            assert aligned.content == b"\0\0"
+            for wrong in ({"text": 5}, {"txt": "a"}, {"content": 5}, {"format": "wav"}, {"format": {"channels": 1.5}}):
+                assert reason(await client.post("/api/v1/transcribe:align", json=wrong)) == (400, "INVALID_FIELD"), wrong
+            assert reason(await client.post("/api/v1/transcribe:align", params={"text": "a"}, json={})) == (400, "INVALID_FIELD")
+            assert reason(await client.post("/api/v1/transcribe:align", content=b"[]")) == (400, "NOT_JSON")
+    finally:
+        await server.stop(None)
+
+
+async def test_rest_needs_a_token_that_the_service_knows(edge: RunningEdge) -> None:
+    async with edge.client(token="") as client:
+        assert reason(await client.get("/api/v1/voices")) == (401, "TOKEN_MISSING")
+    async with edge.client(token="nobody") as client:
+        assert reason(await client.get("/api/v1/voices")) == (401, "TOKEN_UNKNOWN")
+
+
+async def test_rest_of_a_service_that_is_away(edge_for: EdgeFor) -> None:
+    async with edge_for("127.0.0.1:1") as edge, edge.client() as client:
+        answer = await client.get("/api/v1/voices")
+    assert reason(answer) == (503, "SERVICE_AWAY")
+    assert "127.0.0.1" not in answer.text
+
+
+async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -> None:
+    async with edge.client(token="") as client:
+        answer = await client.get("/api/v1/health")
+    told = answer.json()
+    assert set(told["capabilities"]) == set(contracts.SERVICES)
+    assert len(contracts.SERVICES) == 9
+    statuses = {name: told["capabilities"][name]["status"] for name in ("audio", "transcribe", "synthesize")}
+    assert (answer.status_code, statuses) == (200, dict.fromkeys(statuses, "serving"))
+    async with serving() as fake, edge_for(fake.target) as half, half.client(token="") as client:
+        answer = await client.get("/api/v1/health")
+        assert answer.status_code == 503, "Transcribe is there and does not serve"
+        capabilities = answer.json()["capabilities"]
+        assert [capabilities[name]["status"] for name in ("audio", "transcribe", "synthesize", "chat")] == [
+            "serving",
+            "not_serving",
+            "absent",
+            "unreachable",
+        ]
+
+
+async def test_the_page_and_what_is_not_there(edge: RunningEdge) -> None:
+    async with edge.client(token="") as client:
+        page = await client.get("/")
+        assert page.status_code == 200
+        assert "/api/v1/openapi.json" in page.text
+        assert reason(await client.get("/nothing")) == (404, "NOT_FOUND")
+
+
+async def test_the_api_description(edge: RunningEdge, edge_for: EdgeFor) -> None:
+    async with edge.client(token="") as client:
+        told = (await client.get("/api/v1/openapi.json")).json()
+    assert told["openapi"].startswith("3.1")
+    assert {"/api/v1/asr", "/api/v1/tts", "/api/v1/voices"} <= told["paths"].keys()
+
+
+async def test_off_loopback_the_api_description_needs_a_token(edge_for: EdgeFor, tmp_path) -> None:
+    async with serving() as fake, edge_for(fake.target, host="0.0.0.0", insecure=True) as edge:
+        async with edge.client(token="") as client:
+            assert reason(await client.get("/api/v1/openapi.json")) == (401, "TOKEN_MISSING")
+        async with edge.client(token="nobody") as client:
+            assert (await client.get("/api/v1/openapi.json")).status_code == 401
+        async with edge.client() as client:
+            assert (await client.get("/api/v1/openapi.json")).status_code == 200
+
+
+async def test_requests_are_limited_by_token(edge_for: EdgeFor) -> None:
+    async with serving() as fake, edge_for(fake.target, requests_per_minute=3) as edge:
+        async with edge.client() as client:
+            answers = [await client.get("/api/v1/voices") for _ in range(4)]
+            assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+            assert reason(answers[-1]) == (429, "RATE_LIMITED")
+            assert 1 <= int(answers[-1].headers["retry-after"]) <= 21
+            assert (await client.get("/api/v1/health")).status_code == 503, "probes are not limited"
+        async with edge.client(token="another") as client:
+            assert (await client.get("/api/v1/voices")).status_code == 401
+
+
+async def test_pages_of_allowed_origins_may_call(edge_for: EdgeFor) -> None:
+    async with serving() as fake, edge_for(fake.target, allowed_origins=("https://desk.example",)) as edge, edge.client() as client:
+        answer = await client.get("/api/v1/voices", headers={"Origin": "https://desk.example"})
+        assert answer.headers["access-control-allow-origin"] == "https://desk.example"
+        answer = await client.get("/api/v1/voices", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in answer.headers
+    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+        answer = await client.get("/api/v1/voices", headers={"Origin": "https://desk.example"})
+        assert "access-control-allow-origin" not in answer.headers
