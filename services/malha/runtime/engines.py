@@ -6,6 +6,7 @@ from typing import Any
 from malha.runtime.errors import FailedPrecondition
 
 EXTRAS = frozenset({"faster-whisper"})
+"""Engines whose packages are an extra of the same name."""
 
 
 def names(capability: str) -> list[str]:
@@ -21,6 +22,8 @@ def load(capability: str, name: str) -> Any:
     try:
         return next(iter(found)).load()
     except ModuleNotFoundError as error:
+        if name not in EXTRAS:
+            raise
         raise missing_extra(name) from error
 
 

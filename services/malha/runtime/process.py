@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -30,6 +31,7 @@ def run(name: str, main: Main, settings: RuntimeSettings) -> int:
     exit_with_parent()
     tracing.configure(name, settings.otlp_endpoint)
     sys.setswitchinterval(0.0005)
+    _allow_open_files()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_with_signals(name, main))
@@ -44,6 +46,12 @@ def run(name: str, main: Main, settings: RuntimeSettings) -> int:
     finally:
         tracing.shutdown()
     return 0
+
+
+def _allow_open_files() -> None:
+    """Take all the open files the system allows: the usual soft limit of 1,024 ends at as many calls."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def tune_collector() -> None:
