@@ -10,8 +10,9 @@ from functools import lru_cache
 from malha.edge.errors import InvalidField
 
 POSITION = struct.Struct(">Q")
-PIECE_SECONDS = 0.1
-"""Size that small pieces are joined to, and how long a piece may wait for others."""
+PIECE_SECONDS, BUSY_PIECE_SECONDS = 0.1, 0.2
+"""Size that small pieces are joined to, and how long a piece may wait for others: on a quiet edge, and on one with many calls, where it
+halves what a call costs."""
 _REQUEST_AUDIO = 2 << 3 | 2  # StreamRequest.audio, length-delimited
 _AUDIO_CONTENT = 1 << 3 | 2  # Audio.content, length-delimited
 _AUDIO_POSITION = 2 << 3  # Audio.position, varint
@@ -26,7 +27,9 @@ class Framer:
 
     def __init__(self, *, frame_bytes: int = 0, rate: int = 0, positions: bool = False) -> None:
         self._frame_bytes = frame_bytes
-        self._piece_bytes = frame_bytes * round(rate * PIECE_SECONDS)
+        self._second_bytes = frame_bytes * rate
+        self._piece_bytes = 0
+        self.join_to(PIECE_SECONDS)
         self._positions = positions
         self._gathered: list[bytes] = []
         self._size = 0
@@ -36,6 +39,10 @@ class Framer:
     def waiting(self) -> bool:
         """Whether small pieces wait for others."""
         return self._size > 0
+
+    def join_to(self, seconds: float) -> None:
+        """Join small pieces to this size from now on."""
+        self._piece_bytes = round(self._second_bytes * seconds)
 
     def add(self, data: bytes) -> list[bytes]:
         """Take a message's audio, prefixed by its position where the call has them; the requests to send now, in order."""

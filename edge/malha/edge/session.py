@@ -5,7 +5,7 @@ behind is thereby a socket that is not read. Whichever sees the end first says h
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from malha.api.audio.v1 import audio_pb2 as api
 from malha.edge.calls import Bidi, audio_call, metadata
 from malha.edge.errors import CallBehind, ReaderSlow, ServiceAway, UnexpectedBinary
 from malha.edge.events import error_json, event_json, go_away_json, warning_json
-from malha.edge.framing import PIECE_SECONDS, Framer
+from malha.edge.framing import Framer
 from malha.edge.ids import new_session_id
 from malha.edge.messages import Opening, read_message, read_opening
 from malha.edge.protocol import Socket
@@ -26,12 +26,11 @@ from malha.runtime.logs import Event
 
 log = logs.get("edge.session")
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-
 OPENING_SECONDS = 30.0
 FINISH_SECONDS = 30.0
 """How long a call whose client said `stop` and left may still take."""
-DUE: Mapping[str, Any] = {}
+DUE = b""
+"""Stands for the moment when small pieces have waited long enough. (An empty message is nothing to hand on either.)"""
 CLOSED = 1000
 LOST = 1006
 
@@ -76,16 +75,21 @@ class Progress:
 
 
 class Session:
-    """Serves one accepted WebSocket. ``token`` is the one its upgrade came with, or empty."""
+    """Serves one accepted WebSocket.
 
-    def __init__(self, receive: Receive, socket: Socket, channel: grpc.aio.Channel, token: str, stall_seconds: float) -> None:
+    ``token`` is the one its upgrade came with, or empty; ``piece_seconds`` tells what small pieces of audio are joined to at present.
+    """
+
+    def __init__(
+        self, socket: Socket, channel: grpc.aio.Channel, token: str, stall_seconds: float, piece_seconds: Callable[[], float]
+    ) -> None:
         self.heard = Progress()
         self.told = Progress()
-        self._receive = receive
         self._socket = socket
         self._channel = channel
         self._token = token
         self._stall_seconds = stall_seconds
+        self._piece_seconds = piece_seconds
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> End:
@@ -121,15 +125,14 @@ class Session:
         """The first message; None if the client left instead."""
         try:
             async with asyncio.timeout(OPENING_SECONDS):
-                message = await self._receive()
+                message = await self._socket.hear()
         except TimeoutError:
             raise DeadlineExceeded(f"no `start` within {OPENING_SECONDS:g} s", reason="OPEN_TIMEOUT") from None
-        if message["type"] == "websocket.disconnect":
+        if message is None:
             return None
-        text = message.get("text")
-        if text is None:
+        if isinstance(message, bytes):
             raise UnexpectedBinary("audio came before `start`: send the configuration, as text, first")
-        return read_opening(text)
+        return read_opening(message)
 
     async def _serve(self, opening: Opening) -> End:
         """Open the call and carry it until one side ends. A call that is still open then is cancelled: its client is lost to the server."""
@@ -175,25 +178,26 @@ class Session:
 
         The hot path: ten times a second for each call.
         """
-        heard, receive, write, due = self.heard, self._receive, call.write, 0.0
+        heard, hear, write, due = self.heard, self._socket.hear, call.write, 0.0
         loop = asyncio.get_running_loop()
         while True:
-            message = await (self._receive_until(due) if framer.waiting else receive())
-            data, stopped = message.get("bytes"), False
-            if data is not None:
-                heard.bytes += len(data)
-                if not framer.waiting:
-                    due = loop.time() + PIECE_SECONDS
-                requests = framer.add(data)
-            elif (text := message.get("text")) is not None:
-                heard.bytes += len(text)
-                request = read_message(text)
+            message = await (self._hear_until(due) if framer.waiting else hear())
+            stopped = False
+            if message is None:
+                return False
+            heard.bytes += len(message)
+            if isinstance(message, str):
+                request = read_message(message)
                 stopped = request.HasField("finish")
                 requests = [*framer.flush(), request.SerializeToString()]
             elif message is DUE:
                 requests = framer.flush()
             else:
-                return False
+                if not framer.waiting:
+                    seconds = self._piece_seconds()
+                    framer.join_to(seconds)
+                    due = loop.time() + seconds
+                requests = framer.add(message)
             for each in requests:
                 heard.busy = True
                 if not await write(each):
@@ -203,21 +207,21 @@ class Session:
             if stopped:
                 return True
 
-    async def _receive_until(self, due: float) -> Mapping[str, Any]:
-        """The next message, or DUE once small pieces have waited long enough. Nothing is lost: a cancelled get takes nothing from a queue."""
+    async def _hear_until(self, due: float) -> bytes | str | None:
+        """The next message, or DUE once small pieces have waited long enough."""
         try:
             async with asyncio.timeout_at(due):
-                return await self._receive()
+                return await self._socket.hear()
         except TimeoutError:
             return DUE
 
     async def _after_stop(self) -> None:
         """Nothing more is heard; a client that leaves now still has its call finished."""
-        message = await self._receive()
-        if message["type"] != "websocket.disconnect":
+        message = await self._socket.hear()
+        if message is not None:
             self._socket.tell_now(warning_json("AFTER_STOP", "what comes after `stop` is not heard"))
-        while message["type"] != "websocket.disconnect":
-            message = await self._receive()
+        while message is not None:
+            message = await self._socket.hear()
         await asyncio.sleep(FINISH_SECONDS)
 
     async def _speak(self, call: Bidi) -> End:

@@ -31,6 +31,9 @@ class EdgeSettings(MalhaSettings):
     max_body_bytes: int = Field(MIB, ge=1024, description="Largest JSON body.")
     max_frame_bytes: int = Field(MIB, ge=1024, le=MIB, description="Largest WebSocket message.")
     max_sockets: int = Field(4000, ge=1, description="WebSockets open at once; more are closed with 4429.")
+    busy_sockets: int = Field(
+        400, ge=1, description="From so many open WebSockets on, raw audio is joined to pieces of 200 ms instead of 100 ms."
+    )
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests and sockets a token, or an address without one, may start in a minute."
     )

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from malha.edge import metrics
 from malha.edge.calls import bearer
 from malha.edge.errors import EdgeStopping
+from malha.edge.framing import BUSY_PIECE_SECONDS, PIECE_SECONDS
 from malha.edge.limits import RateLimit
 from malha.edge.protocol import EXTENSION, Socket
 from malha.edge.replies import error_response
@@ -61,7 +62,10 @@ class Sockets:
             self._count(end)
             return
         with tracing.server_span("malha.edge", "asr/stream", headers):
-            await self._run(Session(receive, socket, self._mesh.channel("audio"), token, self._settings.stall_seconds))
+            await self._run(Session(socket, self._mesh.channel("audio"), token, self._settings.stall_seconds, self._piece_seconds))
+
+    def _piece_seconds(self) -> float:
+        return BUSY_PIECE_SECONDS if len(self._sessions) >= self._settings.busy_sockets else PIECE_SECONDS
 
     def _admit(self, token: str, address: str) -> None:
         if self._stopping:
