@@ -333,7 +333,10 @@ async def test_a_recogniser_that_restarts_loses_no_utterance(settings: RuntimeSe
 
 
 async def test_a_call_that_outlasts_the_drain_ends_with_its_reason(settings: RuntimeSettings) -> None:
-    async with RunningServer(settings.model_copy(update={"drain_seconds": 0.2}), NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+    async with (
+        RunningServer(settings.model_copy(update={"drain_seconds": 0.2}), NULL) as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
         caller = Caller(channel)
         await caller.open()
         await caller.send(SENTENCES)

@@ -61,7 +61,11 @@ def test_every_logged_event_is_on_the_list() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Event":
                 used.add(node.attr)
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"log.info", "log.warning", "log.error"} and isinstance(node.args[0], ast.Constant):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) in {"log.info", "log.warning", "log.error"}
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 wrong.append(f"{path.name}:{node.lineno}")
     assert wrong == []
     assert used == {event.name for event in Event}

@@ -9,7 +9,7 @@ from typing import cast
 from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLanguage
 from malha.runtime.host import EngineHost, HostOptions, HostStream
 from malha.transcribe.engine import Capabilities, Hypothesis, RecognitionConfig, Word
-from malha.transcribe.engines.pocketsphinx_worker import WorkerOptions, Words
+from malha.transcribe.engines.pocketsphinx_messages import Words, WorkerOptions
 from malha.transcribe.settings import TranscribeSettings
 
 NAME, MODEL = "pocketsphinx", "en-us-calls"
@@ -21,8 +21,8 @@ class PocketSphinxEngine:
 
     def __init__(self, settings: TranscribeSettings) -> None:
         folder = Path(__file__).parents[1] / "language_model"
-        model, dictionary = folder / "calls.lm.bin", folder / "calls.dict"
-        options = WorkerOptions(str(model) if model.exists() else "", str(dictionary) if dictionary.exists() else "", settings.partial_interval_seconds)
+        model, dictionary, means = (str(folder / name) for name in ("calls.lm.bin", "calls.dict", "calls.means"))
+        options = WorkerOptions(model, dictionary, means, settings.partial_interval_seconds)
         self._host = EngineHost(
             NAME,
             "malha.transcribe.engines.pocketsphinx_worker:create_worker",
@@ -43,7 +43,9 @@ class PocketSphinxEngine:
 
     def check(self, language: str, model: str) -> None:
         if model and model != MODEL:
-            raise NotFound(f"engine {NAME!r} has one model, {MODEL}: leave the model out, or use engine faster-whisper", reason="UNKNOWN_MODEL")
+            raise NotFound(
+                f"engine {NAME!r} has one model, {MODEL}: leave the model out, or use engine faster-whisper", reason="UNKNOWN_MODEL"
+            )
         primary = language.lower().partition("-")[0]
         if primary in ("", "en"):
             return
@@ -52,7 +54,9 @@ class PocketSphinxEngine:
                 f"engine {NAME!r} knows English only; {primary!r} needs: pip install 'malha-services[faster-whisper]' && malha models pull whisper/small",
                 reason="LANGUAGE_NEEDS_WHISPER",
             )
-        raise UnsupportedLanguage(f"no engine here knows {primary!r}: en is embedded, Whisper adds others (malha models pull whisper/small)")
+        raise UnsupportedLanguage(
+            f"no engine here knows {primary!r}: en is embedded, Whisper adds others (malha models pull whisper/small)"
+        )
 
     async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
         async with self._host.stream(config.interim) as stream:

@@ -17,7 +17,7 @@ from malha.transcribe.engine import SAMPLE_RATE_HERTZ
 OPENING_SECONDS: Final = 1.0
 """What is looked at before anything is decided or decoded; more, if nothing was said in it."""
 LONGEST_OPENING_SECONDS: Final = 3.0
-NOISE_BELOW_SPEECH_DB: Final = 26.0
+NOISE_BELOW_SPEECH_DB: Final = 36.0
 _BYTES_A_SECOND: Final = 2 * SAMPLE_RATE_HERTZ
 _FRAME: Final = 320
 _HANN_POWER: Final = 0.1875
@@ -89,8 +89,9 @@ def _power(decibels: float) -> float:
 @cache
 def _pink_noise() -> NDArray[np.float32]:
     """Noise of unit power that falls by 3 dB an octave. The same on every machine: `RandomState` is frozen by NumPy's promise."""
-    white = np.random.RandomState(1).standard_normal(_NOISE_SAMPLES)  # noqa: NPY002 - the new generators may change between releases
+    white = np.random.RandomState(1).standard_normal(_NOISE_SAMPLES)
     spectrum = np.fft.rfft(white)
     frequency = np.fft.rfftfreq(_NOISE_SAMPLES, 1 / SAMPLE_RATE_HERTZ)
     pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(frequency, _PINK_FROM_HERTZ)), _NOISE_SAMPLES)
-    return (pink / pink.std()).astype(np.float32)
+    unit: NDArray[np.float32] = (pink / pink.std()).astype(np.float32)
+    return unit

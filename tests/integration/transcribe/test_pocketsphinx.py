@@ -1,0 +1,108 @@
+"""The embedded recogniser on synthetic speech: words, not exact texts, through the real engine and its workers."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+import soxr
+
+from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLanguage
+from malha.synthesize.engine import SpeechConfig
+from malha.synthesize.engines.espeak import EspeakEngine
+from malha.synthesize.settings import SynthesizeSettings
+from malha.transcribe.engine import Hypothesis, RecognitionConfig
+from malha.transcribe.engines.pocketsphinx import PocketSphinxEngine
+from malha.transcribe.settings import TranscribeSettings
+
+pytestmark = pytest.mark.engine("pocketsphinx")
+CONFIG = RecognitionConfig("default", "en", words=True, interim=True)
+SENTENCE = "I want to cancel my subscription because the price is too high."
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[PocketSphinxEngine]:
+    engine = PocketSphinxEngine(TranscribeSettings(_env_file=None, transcribe_workers=1))
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+async def spoken() -> bytes:
+    return await speak(SENTENCE)
+
+
+async def speak(text: str, voice: str = "en-us") -> bytes:
+    """16 kHz PCM."""
+    engine = EspeakEngine(SynthesizeSettings(_env_file=None))
+    await engine.start()
+    try:
+        pcm = b"".join([chunk.pcm async for chunk in engine.speak(SpeechConfig("default", voice, "en", speed=0.9), text)])
+        rate = engine.capabilities.sample_rate_hertz
+    finally:
+        await engine.close()
+    return soxr.resample(np.frombuffer(pcm, np.int16), rate, 16_000).astype(np.int16).tobytes()
+
+
+async def hear(engine: PocketSphinxEngine, pcm: bytes, pause: float = 0.0) -> list[Hypothesis]:
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(pcm), 3200):
+            yield pcm[at : at + 3200]
+            await asyncio.sleep(pause)
+
+    return [hypothesis async for hypothesis in engine.recognise(CONFIG, pieces())]
+
+
+async def test_a_call_s_sentence_is_understood(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    final = (await hear(engine, spoken))[-1]
+    assert final.final
+    assert sum(word in final.text.split() for word in ("cancel", "subscription", "price", "high")) >= 3, final.text
+    seconds = len(spoken) / 32_000
+    times = [time for word in final.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert times[-1] <= seconds + 0.1
+    assert final.words[0].text == final.text.split()[0]
+
+
+async def test_partials_come_while_speech_goes_on(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    hypotheses = await hear(engine, spoken, pause=0.1)
+    partials = [hypothesis for hypothesis in hypotheses if not hypothesis.final]
+    assert partials
+    assert len(partials) <= len(spoken) / 32_000 + 1, "at most one a second"
+    assert [hypothesis.final for hypothesis in hypotheses].count(True) == 1
+
+
+async def test_what_was_heard_before_changes_nothing(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    first = (await hear(engine, spoken))[-1].text
+    await hear(engine, await speak("Please wait a moment while I check the information in our system.", "en-us+f3"))
+    await hear(engine, (np.random.default_rng(1).standard_normal(32_000) * 6000).astype(np.int16).tobytes())
+    assert (await hear(engine, spoken))[-1].text == first
+
+
+async def test_silence_and_a_moment_are_no_words(engine: PocketSphinxEngine) -> None:
+    assert (await hear(engine, bytes(64_000)))[-1].text == ""
+    assert (await hear(engine, bytes(640)))[-1].text == ""
+
+
+async def test_a_worker_that_dies_costs_time_and_no_words(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    expected = (await hear(engine, spoken))[-1].text
+    hearing = asyncio.create_task(hear(engine, spoken, pause=0.05))
+    await asyncio.sleep(0.5)
+    os.kill(engine._host.worker_pids[0], signal.SIGKILL)
+    assert (await hearing)[-1].text == expected
+
+
+def test_other_languages_name_what_would_serve_them() -> None:
+    engine = PocketSphinxEngine(TranscribeSettings(_env_file=None))
+    engine.check("en-GB", "")
+    engine.check("", "")
+    for language in ("pt-BR", "es"):
+        with pytest.raises(FailedPrecondition, match=r"malha-services\[faster-whisper\].*malha models pull whisper/small"):
+            engine.check(language, "")
+    with pytest.raises(UnsupportedLanguage, match="en is embedded"):
+        engine.check("xx", "")
+    with pytest.raises(NotFound, match="en-us-calls"):
+        engine.check("en", "whisper/small")
