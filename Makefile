@@ -40,7 +40,7 @@ test: $(VENV)/.dev ## All tests.
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev lint ## Lint, types and the quick tests: under three minutes.
-	$(BIN)/python -m pytest -m "not slow" -q -x
+	$(BIN)/python -m pytest tests/unit tests/contract -m "not slow" -q -x
 
 bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
 	$(BIN)/malha bench live --sessions 200 --seconds 20 --engine null
