@@ -20,10 +20,10 @@ from malha.runtime.status import DETAILS_KEY, from_rpc_error
 
 Metadata = tuple[tuple[str, str], ...]
 
-
 STREAM = "/malha.api.audio.v1.AudioStreamService/Stream"
 SYNTHESIZE = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
 
+_WRITE_ERRORS = (grpc.aio.InternalError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _SESSION_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 _UNTOLD = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
@@ -96,9 +96,6 @@ class Bidi:
     def cancel(self) -> None:
         """Give the call up, unless it is over."""
         self._call.cancel()
-
-
-_WRITE_ERRORS = (grpc.aio.InternalError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
 def audio_call(channel: grpc.aio.Channel, metadata: Metadata) -> Bidi:

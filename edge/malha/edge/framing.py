@@ -1,4 +1,4 @@
-"""Binary WebSocket messages to serialized ``StreamRequest`` messages: positions, and small pieces joined to 100 ms.
+"""Binary WebSocket messages to serialized ``StreamRequest`` messages: positions, and small pieces joined.
 
 What a message costs barely depends on its size: 20 ms pieces would cost the mesh almost four times the CPU of 100 ms ones. For the same
 reason the few bytes that make audio a ``StreamRequest`` are written here: 1 us where building the messages takes 4.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from malha.edge.app import create_app
+from malha.edge.http_protocol import HttpProtocol
 from malha.edge.limits import RateLimit
 from malha.edge.protocol import SocketProtocol
 from malha.edge.settings import EdgeSettings
@@ -26,6 +27,7 @@ log = logs.get("edge.server")
 IDLE_CONNECTIONS = 1024
 """HTTP connections beyond those of sockets; uvicorn answers more with 503."""
 CLOSE_SECONDS = 3
+"""How long requests may go on at least once all sockets are gone."""
 
 
 class EdgeServer:
@@ -47,12 +49,12 @@ class EdgeServer:
         self.port = listener.getsockname()[1]
         self._uvicorn = _Uvicorn(self._config())
         serving = asyncio.create_task(self._uvicorn.serve([listener]), name="edge-uvicorn")
-        self._tasks = [serving, asyncio.create_task(self._sockets.watch(), name="edge-watch")]
-        while not self._uvicorn.started:
-            if serving.done():
-                serving.result()
-                raise FailedPrecondition("the edge could not start", reason="EDGE_NOT_STARTED")
+        while not self._uvicorn.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it by this flag alone
             await asyncio.sleep(0.005)
+        if serving.done():
+            listener.close()
+            raise FailedPrecondition(f"the edge could not start: {serving.exception()}", reason="EDGE_NOT_STARTED") from serving.exception()
+        self._tasks = [serving, asyncio.create_task(self._sockets.watch(), name="edge-watch")]
         log.info(Event.SERVER_LISTENING, port=self.port)
         return self.port
 
@@ -62,7 +64,10 @@ class EdgeServer:
         log.info(Event.DRAIN_STARTED, streams=len(self._sockets))
         for listening in self._uvicorn.servers:
             listening.close()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.drain_seconds
         drained = await self._sockets.drain(self._settings.drain_seconds)
+        self._uvicorn.config.timeout_graceful_shutdown = max(CLOSE_SECONDS, round(until - loop.time()))  # what requests still have
         self._uvicorn.should_exit = True
         serving, *others = self._tasks
         for task in others:
@@ -75,7 +80,7 @@ class EdgeServer:
         settings = self._settings
         return uvicorn.Config(
             create_app(settings, self._mesh, self._sockets, self._limit, local=is_loopback(settings.host)),
-            http="h11",
+            http=HttpProtocol,
             ws=SocketProtocol,
             ws_max_size=settings.max_frame_bytes,
             ws_per_message_deflate=False,

@@ -18,7 +18,7 @@ from malha.edge.events import error_json, event_json, go_away_json, warning_json
 from malha.edge.framing import Framer
 from malha.edge.ids import new_session_id
 from malha.edge.messages import Opening, read_message, read_opening
-from malha.edge.protocol import Socket
+from malha.edge.protocol import DUE, Socket
 from malha.edge.statuses import row
 from malha.runtime import logs
 from malha.runtime.errors import DeadlineExceeded, Internal, MalhaError
@@ -29,8 +29,6 @@ log = logs.get("edge.session")
 OPENING_SECONDS = 30.0
 FINISH_SECONDS = 30.0
 """How long a call whose client said `stop` and left may still take."""
-DUE = b""
-"""Stands for the moment when small pieces have waited long enough. (An empty message is nothing to hand on either.)"""
 CLOSED = 1000
 LOST = 1006
 
@@ -99,7 +97,8 @@ class Session:
             end = await self._serve(opening) if opening else End(LOST)
         except MalhaError as error:
             end = End.of(error)
-        self._socket.end(end.code, end.text)
+        if end.code != LOST:
+            self._socket.end(end.code, end.text)
         return end
 
     def look(self, now: float) -> None:
@@ -181,7 +180,7 @@ class Session:
         heard, hear, write, due = self.heard, self._socket.hear, call.write, 0.0
         loop = asyncio.get_running_loop()
         while True:
-            message = await (self._hear_until(due) if framer.waiting else hear())
+            message = await (hear(due) if framer.waiting else hear())
             stopped = False
             if message is None:
                 return False
@@ -206,14 +205,6 @@ class Session:
                 heard.messages += 1
             if stopped:
                 return True
-
-    async def _hear_until(self, due: float) -> bytes | str | None:
-        """The next message, or DUE once small pieces have waited long enough."""
-        try:
-            async with asyncio.timeout_at(due):
-                return await self._socket.hear()
-        except TimeoutError:
-            return DUE
 
     async def _after_stop(self) -> None:
         """Nothing more is heard; a client that leaves now still has its call finished."""

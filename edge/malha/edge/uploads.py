@@ -58,14 +58,14 @@ class Uploads:
 
     async def transcribe(self, request: Request) -> Response:
         """The endpoint."""
+        upload = _Upload(self._mesh, self._settings)
         self._open += 1
         try:
-            token = await self._admit(request)
-            upload = _Upload(self._mesh, metadata(token, new_session_id()), self._settings)
-            return json_response((await upload.run(request)).json())
+            identity = metadata(await self._admit(request), new_session_id())
+            return json_response((await upload.run(request, identity)).json())
         except MalhaError as error:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
-            return Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
+            return error_response(error) if upload.received else Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is left to read it
         finally:
@@ -88,24 +88,28 @@ class Uploads:
 class _Upload:
     """One form: read it, feed the call, wait for the transcript."""
 
-    def __init__(self, mesh: Mesh, identity: Metadata, settings: EdgeSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: EdgeSettings) -> None:
+        self.received = False
+        """Whether all of the body has come."""
         self._mesh = mesh
-        self._identity = identity
+        self._identity: Metadata = ()
         self._settings = settings
         self._fields: dict[str, str] = {}
         self._size = 0
         self._recording: Recording | None = None
         self._waiting: IO[bytes] | None = None
 
-    async def run(self, request: Request) -> Transcript:
+    async def run(self, request: Request, identity: Metadata) -> Transcript:
+        self._identity = identity
         async with AsyncExitStack() as stack:
-            form, received = FormReader(request.headers.get("content-type", "")), 0
+            form, size = FormReader(request.headers.get("content-type", "")), 0
             async for data in _body(request):
-                received += len(data)
-                if received > self._settings.max_upload_bytes + FORM_BYTES:
+                size += len(data)
+                if size > self._settings.max_upload_bytes + FORM_BYTES:
                     raise _too_large(self._settings.max_upload_bytes)
                 for part in form.feed(data):
                     await self._take(part, stack)
+            self.received = True
             form.finish()
             return await self._finish(request, stack)
 

@@ -3,17 +3,20 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from conftest import TOKEN, RunningServer
+import pytest_asyncio
+from conftest import OTHER_TOKEN, TOKEN, RunningServer
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from fakes.audio_server import TOKEN as FAKE_TOKEN
+from fakes.audio_server import FakeServer, polite, serving
 from malha.edge.server import EdgeServer
 from malha.edge.settings import EdgeSettings
 from malha.runtime.settings import RuntimeSettings
@@ -96,34 +99,61 @@ class Talk:
 EdgeFor = Callable[..., AbstractAsyncContextManager[RunningEdge]]
 
 
+@asynccontextmanager
+async def running_edge(
+    folder: Path, target: str, token: str = FAKE_TOKEN, *, grpc_port: int = 1, insecure: bool = False, **settings: Any
+) -> AsyncIterator[RunningEdge]:
+    """An edge before the gRPC server at ``target``; capabilities without a target of their own are at ``grpc_port``."""
+    targets = dict.fromkeys(("audio_target", "transcribe_target", "synthesize_target"), target)
+    runtime = RuntimeSettings(_env_file=None, data_dir=folder, grpc_port=grpc_port, insecure=insecure, **targets)
+    server = EdgeServer(EdgeSettings(_env_file=None, **{"port": 0, "admin_port": 0, "drain_seconds": 0.2, **settings}), runtime)
+    edge = RunningEdge(await server.start(), token, server)
+    try:
+        yield edge
+    finally:
+        await server.stop()
+
+
 @pytest.fixture
 def edge_for(tmp_path: Path) -> EdgeFor:
-    """Runs an edge before a gRPC server: ``async with edge_for(target, token, max_sockets=1) as edge``."""
+    """Runs an edge with settings of its own: ``async with edge_for(target, token, max_sockets=1) as edge``."""
+    return partial(running_edge, tmp_path)
 
-    @asynccontextmanager
-    async def running(
-        target: str, token: str = FAKE_TOKEN, *, grpc_port: int = 1, insecure: bool = False, **settings: Any
-    ) -> AsyncIterator[RunningEdge]:
-        targets = dict.fromkeys(("audio_target", "transcribe_target", "synthesize_target"), target)
-        runtime = RuntimeSettings(_env_file=None, data_dir=tmp_path, grpc_port=grpc_port, insecure=insecure, **targets)
-        server = EdgeServer(EdgeSettings(_env_file=None, **{"port": 0, "admin_port": 0, "drain_seconds": 0.2, **settings}), runtime)
-        edge = RunningEdge(await server.start(), token, server)
-        try:
-            yield edge
-        finally:
-            await server.stop()
 
-    return running
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningEdge]:
+    """Before the real services, with the null recogniser and espeak's voices. One for all tests of a file, which run on its event loop."""
+    folder = tmp_path_factory.mktemp("edge")
+    tokens = (f"default:{TOKEN}", f"other:{OTHER_TOKEN}")
+    settings = RuntimeSettings(_env_file=None, data_dir=folder, grpc_port=0, admin_port=0, api_tokens=tokens, drain_seconds=2)
+    async with (
+        RunningServer(settings, NullEngine(TranscribeSettings(_env_file=None)), speech=True) as services,
+        running_edge(folder, services.target, TOKEN, grpc_port=services.port) as running,
+    ):
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _fake_and_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[FakeServer, RunningEdge]]:
+    async with serving() as fake, running_edge(tmp_path_factory.mktemp("fake"), fake.target) as running:
+        yield fake, running
 
 
 @pytest.fixture
-async def edge(settings: RuntimeSettings, edge_for: EdgeFor) -> AsyncIterator[RunningEdge]:
-    """Before the real services, with the null recogniser and espeak's voices."""
-    async with (
-        RunningServer(settings, NullEngine(TranscribeSettings(_env_file=None)), speech=True) as services,
-        edge_for(services.target, TOKEN, grpc_port=services.port) as running,
-    ):
-        yield running
+def fake(_fake_and_edge: tuple[FakeServer, RunningEdge]) -> FakeServer:
+    """A gRPC server that behaves as the test says (``fake.behaviour``), politely at first."""
+    fake, _ = _fake_and_edge
+    fake.behaviour = polite
+    fake.calls.clear()
+    fake.spoken.clear()
+    fake.arrived.clear()
+    return fake
+
+
+@pytest.fixture
+def fake_edge(_fake_and_edge: tuple[FakeServer, RunningEdge]) -> RunningEdge:
+    """The edge before `fake`."""
+    return _fake_and_edge[1]
 
 
 @asynccontextmanager

@@ -7,11 +7,15 @@ import wave
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
 from integration.edge.conftest import EdgeFor, RunningEdge
 
 from fakes.audio_server import FakeServer, serving
 from malha.api.synthesize.v1 import synthesize_pb2
 from malha.edge import contracts
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TTS = "/api/v1/tts"
 
@@ -61,9 +65,9 @@ async def test_bad_speech(edge: RunningEdge) -> None:
         assert reason(await client.post(TTS, json={"text": "a", "language": "en"})) == (401, "TOKEN_MISSING")
 
 
-async def test_long_text_goes_in_pieces(edge_for: EdgeFor) -> None:
+async def test_long_text_goes_in_pieces(fake: FakeServer, fake_edge: RunningEdge) -> None:
     text = "palavra " * 2000
-    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+    async with fake_edge.client() as client:
         answer = await client.post(TTS, json={"text": text, "voice": "ana"})
         assert answer.status_code == 200
         assert len(answer.content) == 2 * len(text)
@@ -183,6 +187,27 @@ async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -
             "absent",
             "unreachable",
         ]
+
+
+async def test_health_names_the_engine_that_the_service_tells(edge_for: EdgeFor) -> None:
+    class Telling(HealthServicer):
+        async def Check(self, request, context):
+            await context.send_initial_metadata((("malha-engine", "pocketsphinx"),))
+            return await super().Check(request, context)
+
+    health, server = Telling(), grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    for service in contracts.SERVICES.values():
+        await health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with edge_for(f"127.0.0.1:{port}", grpc_port=port) as edge, edge.client(token="") as client:
+            answer = await client.get("/api/v1/health")
+        assert answer.status_code == 200
+        assert answer.json()["capabilities"]["transcribe"] == {"status": "serving", "engine": "pocketsphinx"}
+    finally:
+        await server.stop(None)
 
 
 async def test_the_page_and_what_is_not_there(edge: RunningEdge) -> None:

@@ -5,8 +5,11 @@ import random
 from typing import Any
 
 import numpy as np
+import pytest
 from conftest import silence, voice
 from integration.edge.conftest import RunningEdge, talk
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FRAMES = 10_000
 

@@ -90,6 +90,42 @@ async def test_a_missing_certificate_says_what_to_do(tmp_path: Path) -> None:
         await EdgeServer(settings, RuntimeSettings(_env_file=None, data_dir=tmp_path)).start()
 
 
+async def test_a_key_that_is_none_says_so(tmp_path: Path) -> None:
+    certificate, _ = self_signed(tmp_path)
+    settings = EdgeSettings(_env_file=None, port=0, tls_certificate=certificate, tls_key=certificate)
+    with pytest.raises(FailedPrecondition, match="could not start"):
+        await EdgeServer(settings, RuntimeSettings(_env_file=None, data_dir=tmp_path)).start()
+
+
+async def test_a_connection_that_asks_for_nothing_is_closed(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("malha.edge.http_protocol.HEAD_SECONDS", 0.3)
+    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+        for begun in (b"", b"GET / HTTP/1.1\r\nX-Slow: "):
+            reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+            writer.write(begun)
+            async with asyncio.timeout(3):
+                assert await reader.read() == b""
+            writer.close()
+        await call.start()  # a WebSocket is no such connection
+
+
+async def test_a_request_in_hand_is_answered_while_the_edge_stops(edge_for: EdgeFor) -> None:
+    async def slow(call: FakeCall) -> None:
+        await call.read()
+        await call.opened()
+        while (request := await call.read()) is not None and not request.HasField("finish"):
+            pass
+        await asyncio.sleep(0.5)
+        await call.close()
+
+    async with serving(slow) as fake, edge_for(fake.target, drain_seconds=5) as edge, edge.client() as client:
+        asking = asyncio.create_task(client.post("/api/v1/asr", files={"file": ("c.wav", b"abc")}))
+        async with asyncio.timeout(3):
+            await fake.arrived.wait()
+        await edge.server.stop()
+        assert (await asking).status_code == 200
+
+
 def environment(tmp_path: Path, **settings: object) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MALHA_")}
     return {**kept, "MALHA_DATA_DIR": str(tmp_path), "MALHA_EDGE_ADMIN_PORT": "0", **{name: str(value) for name, value in settings.items()}}

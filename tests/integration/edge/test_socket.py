@@ -1,15 +1,19 @@
 """Calls over the WebSocket, before the real Audio and Transcribe services."""
 
+import asyncio
 import uuid
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import OTHER_TOKEN, silence, voice
-from integration.edge.conftest import EdgeFor, RunningEdge, talk
+from integration.edge.conftest import RunningEdge, talk
+from prometheus_client import REGISTRY
 
-from fakes.audio_server import serving
+from fakes.audio_server import FakeServer
 from malha.edge.framing import POSITION
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHUNK = 1600
 
@@ -155,7 +159,7 @@ async def test_resume_is_told_to_be_unimplemented(edge: RunningEdge) -> None:
     assert error["reason"] == "NOT_IN_THIS_VERSION"
 
 
-async def test_controls_reach_the_service(edge_for: EdgeFor) -> None:
+async def test_controls_reach_the_service(fake: FakeServer, fake_edge: RunningEdge) -> None:
     said = [
         {"event": "mute", "channel": 0, "muted": True},
         {"event": "hold", "on_hold": True},
@@ -164,7 +168,7 @@ async def test_controls_reach_the_service(edge_for: EdgeFor) -> None:
         {"event": "insights", "enabled": False, "trigger": True},
         {"event": "flush"},
     ]
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+    async with talk(fake_edge) as call:
         await call.start()
         for message in said:
             await call.say(**message)
@@ -182,8 +186,8 @@ async def test_controls_reach_the_service(edge_for: EdgeFor) -> None:
         assert (feedback.insight_id, feedback.action) == ("i1", 2)
 
 
-async def test_the_whole_start_reaches_the_service(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_the_whole_start_reaches_the_service(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    async with talk(fake_edge) as call:
         await call.start(
             conversation_id="call-7", language=["pt-BR", "es"], encoding="mulaw", sample_rate=8000, channels=2, roles=["agent", "customer"],
             batch_window_sec=2.5, max_batch_window_sec=4, enable_insights=True, enable_diarization=True, model="whisper/small", interim=False, words=True,
@@ -206,8 +210,8 @@ async def test_the_whole_start_reaches_the_service(edge_for: EdgeFor) -> None:
     assert opened.pace == 2
 
 
-async def test_auto_means_any_language_and_containers_carry_their_own_format(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_auto_means_any_language_and_containers_carry_their_own_format(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    async with talk(fake_edge) as call:
         await call.start(language="auto", encoding="webm", sample_rate=None)
         opened = fake.call.requests[0].open
         assert not opened.languages
@@ -216,3 +220,27 @@ async def test_auto_means_any_language_and_containers_carry_their_own_format(edg
         await call.socket.send(b"\x1a\x45")
         await call.event("ack")
         assert fake.call.content == b"\x1a\x45", "a container's pieces are not gathered"
+
+
+async def test_calls_are_counted(edge: RunningEdge) -> None:
+    def count(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"malha_edge_{name}", labels) or 0
+
+    closed, heard, told, size = (
+        count("closes_total", code="1000"),
+        *(count("messages_total", direction=way) for way in ("heard", "told")),
+        count("bytes_total", direction="heard"),
+    )
+    async with talk(edge) as call:
+        await call.start()
+        assert count("sockets_open") >= 1
+        for _ in range(5):
+            await call.socket.send(bytes(2 * CHUNK))
+        await call.say(event="stop")
+        await call.rest()
+    async with asyncio.timeout(2):
+        while count("closes_total", code="1000") == closed:
+            await asyncio.sleep(0.01)
+    assert count("messages_total", direction="heard") - heard >= 6
+    assert count("bytes_total", direction="heard") - size >= 10 * CHUNK
+    assert count("messages_total", direction="told") - told >= 3

@@ -17,8 +17,10 @@ from google.rpc import error_details_pb2
 from integration.edge.conftest import START, EdgeFor, RunningEdge, Talk, talk
 from websockets.exceptions import InvalidStatus
 
-from fakes.audio_server import FakeCall, error_info, polite, serving
+from fakes.audio_server import FakeCall, FakeServer, error_info, polite, serving
 from malha.edge.ids import new_session_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def raw_socket(edge: RunningEdge) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -115,15 +117,15 @@ async def test_what_the_contract_refuses(edge: RunningEdge) -> None:
         assert error["violations"]
 
 
-async def test_a_piece_shorter_than_its_position(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_a_piece_shorter_than_its_position(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    async with talk(fake_edge) as call:
         await call.start(positions=True)
         await call.socket.send(b"1234567")
         error, code = await call.refused()
         assert (code, error["reason"]) == (4400, "INVALID_FIELD")
 
 
-async def test_what_comes_after_stop_is_not_heard(edge_for: EdgeFor) -> None:
+async def test_what_comes_after_stop_is_not_heard(fake: FakeServer, fake_edge: RunningEdge) -> None:
     async def slow_to_close(call: FakeCall) -> None:
         await call.read()
         await call.opened()
@@ -132,7 +134,8 @@ async def test_what_comes_after_stop_is_not_heard(edge_for: EdgeFor) -> None:
         await asyncio.sleep(0.3)
         await call.close()
 
-    async with serving(slow_to_close) as fake, edge_for(fake.target) as edge, talk(edge) as call:
+    fake.behaviour = slow_to_close
+    async with talk(fake_edge) as call:
         await call.start()
         await call.say(event="stop")
         await call.socket.send(bytes(3200))
@@ -144,8 +147,8 @@ async def test_what_comes_after_stop_is_not_heard(edge_for: EdgeFor) -> None:
 
 
 @pytest.mark.parametrize("size", [1024 * 1024 + 1, 3 * 1024 * 1024])
-async def test_a_message_over_1_mib(edge_for: EdgeFor, size: int) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call, talk(edge) as other:
+async def test_a_message_over_1_mib(fake: FakeServer, fake_edge: RunningEdge, size: int) -> None:
+    async with talk(fake_edge) as call, talk(fake_edge) as other:
         await call.start()
         await other.start()
         sending = asyncio.create_task(call.socket.send(bytes(size)))
@@ -158,8 +161,8 @@ async def test_a_message_over_1_mib(edge_for: EdgeFor, size: int) -> None:
             await fake.calls[0].lost.wait()
 
 
-async def test_fragments_that_add_up_to_more_than_1_mib(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_fragments_that_add_up_to_more_than_1_mib(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    async with talk(fake_edge) as call:
         await call.start()
         sending = asyncio.create_task(call.socket.send([bytes(400_000)] * 4))
         error, code = await call.refused()
@@ -167,48 +170,46 @@ async def test_fragments_that_add_up_to_more_than_1_mib(edge_for: EdgeFor) -> No
         assert (code, error["reason"]) == (1009, "FRAME_TOO_LARGE")
 
 
-async def test_text_that_is_not_utf_8(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_text_that_is_not_utf_8(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    async with talk(fake_edge) as call:
         await call.start()
         call.socket.transport.write(frame(1, b"\xff\xfe"))
         error, code = await call.refused()
         assert (code, error["reason"]) == (1007, "NOT_JSON")
 
 
-async def test_what_is_no_websocket(edge_for: EdgeFor) -> None:
+async def test_what_is_no_websocket(fake: FakeServer, fake_edge: RunningEdge) -> None:
     unmasked, opcode, reserved = bytes([0x82, 2, 0, 0]), bytes([0x83, 0x80, 0, 0, 0, 0]), bytes([0xC2, 0x80, 0, 0, 0, 0])
-    async with serving() as fake, edge_for(fake.target) as edge:
-        for bad in (unmasked, opcode, reserved, frame(0, b"continues nothing")):
-            async with talk(edge) as call:
-                await call.start()
-                call.socket.transport.write(bad)
-                _, code = await call.rest()
-                assert code == 1002
-                async with asyncio.timeout(2):
-                    await fake.call.lost.wait()
-
-
-async def test_a_client_that_leaves_without_stop_is_lost(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge:
-        for way in ("close", "abort", "reset", "end of file"):
-            reader, writer = await raw_socket(edge)
-            writer.write(start_frame(edge))
-            await reader.readuntil(b"session_started")
-            writer.write(frame(2, bytes(3200)))
-            await reader.readuntil(b'"ack"')
-            if way == "close":
-                writer.write(frame(8, struct.pack("!H", 1000)))
-            elif way == "reset":
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                writer.transport.abort()
-            elif way == "abort":
-                writer.transport.abort()
-            else:
-                writer.write_eof()
+    for bad in (unmasked, opcode, reserved, frame(0, b"continues nothing")):
+        async with talk(fake_edge) as call:
+            await call.start()
+            call.socket.transport.write(bad)
+            _, code = await call.rest()
+            assert code == 1002
             async with asyncio.timeout(2):
                 await fake.call.lost.wait()
-            assert not any(request.HasField("finish") for request in fake.call.requests), way
-            writer.close()
+
+
+async def test_a_client_that_leaves_without_stop_is_lost(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    for way in ("close", "abort", "reset", "end of file"):
+        reader, writer = await raw_socket(fake_edge)
+        writer.write(start_frame(fake_edge))
+        await reader.readuntil(b"session_started")
+        writer.write(frame(2, bytes(3200)))
+        await reader.readuntil(b'"ack"')
+        if way == "close":
+            writer.write(frame(8, struct.pack("!H", 1000)))
+        elif way == "reset":
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+        elif way == "abort":
+            writer.transport.abort()
+        else:
+            writer.write_eof()
+        async with asyncio.timeout(2):
+            await fake.call.lost.wait()
+        assert not any(request.HasField("finish") for request in fake.call.requests), way
+        writer.close()
 
 
 async def test_a_client_that_vanishes_is_lost_after_its_ping_goes_unanswered(edge_for: EdgeFor) -> None:
@@ -223,7 +224,7 @@ async def test_a_client_that_vanishes_is_lost_after_its_ping_goes_unanswered(edg
         writer.transport.abort()
 
 
-async def test_a_client_that_leaves_after_stop_has_its_call_finished(edge_for: EdgeFor) -> None:
+async def test_a_client_that_leaves_after_stop_has_its_call_finished(fake: FakeServer, fake_edge: RunningEdge) -> None:
     finished = asyncio.Event()
 
     async def slow(call: FakeCall) -> None:
@@ -235,12 +236,12 @@ async def test_a_client_that_leaves_after_stop_has_its_call_finished(edge_for: E
         await call.close()
         finished.set()
 
-    async with serving(slow) as fake, edge_for(fake.target) as edge:
-        async with talk(edge) as call:
-            await call.start()
-            await call.say(event="stop")
-        async with asyncio.timeout(3):
-            await finished.wait()
+    fake.behaviour = slow
+    async with talk(fake_edge) as call:
+        await call.start()
+        await call.say(event="stop")
+    async with asyncio.timeout(3):
+        await finished.wait()
 
 
 async def test_a_slow_reader_ends_in_bounded_time(edge_for: EdgeFor) -> None:
@@ -295,14 +296,15 @@ async def test_a_service_that_is_away(edge_for: EdgeFor) -> None:
     assert (code, error["reason"], error["retryable"]) == (1013, "SERVICE_AWAY", True)
 
 
-async def test_a_status_with_details_arrives_whole(edge_for: EdgeFor) -> None:
+async def test_a_status_with_details_arrives_whole(fake: FakeServer, fake_edge: RunningEdge) -> None:
     async def full(call: FakeCall) -> None:
         await call.read()
         retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=2))
         await call.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room", error_info("TOO_MANY_STREAMS"), retry)
 
-    async with serving(full) as fake, edge_for(fake.target) as edge, talk(edge) as call:
-        await call.say(**START, token=edge.token)
+    fake.behaviour = full
+    async with talk(fake_edge) as call:
+        await call.say(**START, token=fake_edge.token)
         error, code = await call.refused()
     assert code == 4429
     assert error == {
@@ -356,11 +358,12 @@ async def test_a_start_that_never_comes(edge_for: EdgeFor, monkeypatch: pytest.M
     assert (code, error["reason"]) == (4504, "OPEN_TIMEOUT")
 
 
-async def test_a_call_that_is_lost_leaves_others_alone(edge_for: EdgeFor) -> None:
-    async with serving(polite) as fake, edge_for(fake.target) as edge, talk(edge) as call:
+async def test_a_call_that_is_lost_leaves_others_alone(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    fake.behaviour = polite
+    async with talk(fake_edge) as call:
         await call.start(session_id=new_session_id())
         for _ in range(5):
-            async with talk(edge) as bad:
+            async with talk(fake_edge) as bad:
                 await bad.socket.send(b"\0")
                 await bad.refused()
         await call.socket.send(bytes(3200))

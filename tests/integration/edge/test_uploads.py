@@ -12,8 +12,10 @@ import pytest
 from conftest import silence, voice
 from integration.edge.conftest import EdgeFor, RunningEdge
 
-from fakes.audio_server import FakeCall, error_info, serving
+from fakes.audio_server import FakeCall, FakeServer, error_info, serving
 from malha.edge.uploads import FORM_BYTES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ASR = "/api/v1/asr"
 BOUNDARY = "----edge-test"
@@ -111,9 +113,9 @@ FORMS = {
 }
 
 
-async def test_bad_forms(edge_for: EdgeFor) -> None:
+async def test_bad_forms(fake: FakeServer, fake_edge: RunningEdge) -> None:
     told = {}
-    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+    async with fake_edge.client() as client:
         for name, (body, headers, _, _) in FORMS.items():
             answer = await client.post(ASR, content=body, headers=headers)
             told[name] = (body, headers, answer.status_code, answer.json()["error"]["reason"])
@@ -138,26 +140,25 @@ async def ask(edge: RunningEdge, *, token: str, length: int, expect: str = "") -
     return answer
 
 
-async def test_a_wrong_token_is_refused_before_the_body_is_read(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge:
-        for token in ("nobody", ""):
-            answer = await ask(edge, token=token, length=50_000_000)
-            assert answer.startswith(b"HTTP/1.1 401 ")
-            assert b"www-authenticate: Bearer" in answer.lower().replace(b"bearer", b"Bearer")
-        async with edge.client(token="nobody") as client:
-            answer = await client.post(ASR, content=form(("file", bytes(20_000_000))), headers=FORM)
-            assert answer.status_code == 401, "a client that sends it all before it listens is told too"
-        assert not fake.calls
+async def test_a_wrong_token_is_refused_before_the_body_is_read(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    for token in ("nobody", ""):
+        answer = await ask(fake_edge, token=token, length=50_000_000)
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"www-authenticate: Bearer" in answer.lower().replace(b"bearer", b"Bearer")
+    async with fake_edge.client(token="nobody") as client:
+        answer = await client.post(ASR, content=form(("file", bytes(20_000_000))), headers=FORM)
+        assert answer.status_code == 401, "a client that sends it all before it listens is told too"
+    assert not fake.calls
 
 
 @pytest.mark.parametrize("order", ["fields first", "file first"])
-async def test_fields_before_the_file_let_it_stream(edge_for: EdgeFor, order: str) -> None:
+async def test_fields_before_the_file_let_it_stream(fake: FakeServer, fake_edge: RunningEdge, order: str) -> None:
     """With the fields known the call is open before the file has come; otherwise the file waits for them."""
     first, second = form(("file", b"A" * 50_000 + b"B" * 50_000)).split(b"B", 1)
     head = form(("language", b"pt"))[: -len(f"--{BOUNDARY}--\r\n")] if order == "fields first" else b""
     seen_early: list[int] = []
 
-    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+    async with fake_edge.client() as client:
 
         async def body() -> AsyncIterator[bytes]:
             yield head + first
@@ -213,7 +214,7 @@ async def test_over_the_limit_without_a_length_it_is_refused_on_the_way(edge_for
                 await fake.call.lost.wait()
 
 
-async def test_a_client_that_leaves_while_it_waits_cancels_the_call(edge_for: EdgeFor) -> None:
+async def test_a_client_that_leaves_while_it_waits_cancels_the_call(fake: FakeServer, fake_edge: RunningEdge) -> None:
     async def thinks(call: FakeCall) -> None:
         await call.read()
         await call.opened()
@@ -224,26 +225,26 @@ async def test_a_client_that_leaves_while_it_waits_cancels_the_call(edge_for: Ed
         finally:
             call.lost.set()
 
-    async with serving(thinks) as fake, edge_for(fake.target) as edge, edge.client() as client:
+    fake.behaviour = thinks
+    async with fake_edge.client() as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.post(ASR, content=form(("file", b"abc")), headers=FORM, timeout=0.5)
         async with asyncio.timeout(2):
             await fake.call.lost.wait()
 
 
-async def test_a_client_that_leaves_while_it_sends_cancels_the_call(edge_for: EdgeFor) -> None:
-    async with serving() as fake, edge_for(fake.target) as edge:
-        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-        body = form(("language", b"en"), ("file", bytes(5000)))
-        writer.write(
-            f"POST {ASR} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {edge.token}\r\nContent-Type: {FORM['Content-Type']}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
-            + body[:3000]
-        )
-        async with asyncio.timeout(3):
-            await fake.arrived.wait()
-            writer.transport.abort()
-            await fake.call.lost.wait()
+async def test_a_client_that_leaves_while_it_sends_cancels_the_call(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", fake_edge.port)
+    body = form(("language", b"en"), ("file", bytes(5000)))
+    writer.write(
+        f"POST {ASR} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {fake_edge.token}\r\nContent-Type: {FORM['Content-Type']}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n".encode()
+        + body[:3000]
+    )
+    async with asyncio.timeout(3):
+        await fake.arrived.wait()
+        writer.transport.abort()
+        await fake.call.lost.wait()
 
 
 async def test_what_the_service_says_becomes_the_status(edge_for: EdgeFor) -> None:
@@ -282,6 +283,7 @@ async def test_a_service_that_dies_in_the_middle(edge_for: EdgeFor) -> None:
 
 async def test_a_body_that_stands_still(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("malha.edge.uploads.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("malha.edge.uploads.LINGER_SECONDS", 0.2)
     async with serving() as fake, edge_for(fake.target) as edge:
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         writer.write(
