@@ -30,7 +30,7 @@ def write(out: TextIO) -> None:
             names = (
                 [str(choice) for choice in alias.choices if str(choice).isupper()]
                 if isinstance(alias, AliasChoices)
-                else [f"MALHA_{field.upper()}"]
+                else [f"{settings.model_config.get('env_prefix', '')}{field}".upper()]
             )
             also = f" Also read as {', '.join(names[1:])}." if len(names) > 1 else ""
             out.write(f"# {info.description}{also}\n#{names[0]}={_shown(info.default)}\n")
