@@ -51,9 +51,14 @@ class Client:
         """Send pieces of text (None: a flush), finish, and gather the answer."""
         call = self.open()
         await call.write(api.SynthesizeRequest(open=api.Open(**opening)))
-        sending = asyncio.create_task(send(call, *texts))
+        opened = asyncio.Event()  # a write that meets a refusal would replace its status: grpc.aio's doing
+        sending = asyncio.create_task(send(call, opened, *texts))
+        responses = []
         try:
-            said = Said([response async for response in call])
+            async for response in call:
+                opened.set()
+                responses.append(response)
+            said = Said(responses)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         finally:
@@ -62,7 +67,8 @@ class Client:
         return said
 
 
-async def send(call: grpc.aio.StreamStreamCall, *texts: str | None) -> None:
+async def send(call: grpc.aio.StreamStreamCall, opened: asyncio.Event, *texts: str | None) -> None:
+    await opened.wait()
     for text in texts:
         await call.write(api.SynthesizeRequest(flush=api.Flush()) if text is None else api.SynthesizeRequest(text=api.Text(text=text)))
     await call.write(api.SynthesizeRequest(finish=api.Finish()))
