@@ -109,22 +109,44 @@ class Endpointer:
         """Add audio; what it decides."""
         self._audio.append(samples)
         events: list[EndpointEvent] = []
-        for voiced, energy in self._voice.feed(samples):
-            self._frames += 1
-            self._energies.append(energy)
-            if self._speaking:
-                if voiced:
-                    self._last_voiced = self._frames
-                self._end_if_due(events)
-            else:
-                self._history = (self._history << 1 | voiced) & START_MASK
-                if voiced and self._history.bit_count() >= START_VOICED_FRAMES:
-                    events.append(self._start())
+        voiced, energies = self._voice.feed(samples)
+        if not self._passes(voiced, energies):
+            self._follow(voiced, energies, events)
         if not self._speaking:
             self._audio.drop_before(self.keep_from)
         elif self.incremental:
             self._tell(self._sayable(), events)
         return events
+
+    def _passes(self, voiced: list[bool], energies: list[float]) -> bool:
+        """Take in frames that cannot decide anything, at once: silence outside an utterance, and speech far from an end or a cut."""
+        count = len(voiced)
+        if not self._speaking:
+            if True in voiced:
+                return False
+            self._history = self._history << count & START_MASK
+        elif self._frames + count - self._last_voiced < self._hangover and self._frames + count - self._start_frame < self._batch:
+            if True in voiced:
+                self._last_voiced = self._frames + count - voiced[::-1].index(True)
+        else:
+            return False
+        self._frames += count
+        self._energies.extend(energies)
+        return True
+
+    def _follow(self, voiced: list[bool], energies: list[float], events: list[EndpointEvent]) -> None:
+        """Take in frames one by one."""
+        for voice, energy in zip(voiced, energies, strict=True):
+            self._frames += 1
+            self._energies.append(energy)
+            if self._speaking:
+                if voice:
+                    self._last_voiced = self._frames
+                self._end_if_due(events)
+            else:
+                self._history = (self._history << 1 | voice) & START_MASK
+                if voice and self._history.bit_count() >= START_VOICED_FRAMES:
+                    events.append(self._start())
 
     def flush(self) -> list[EndpointEvent]:
         """End the open utterance now, at what was received."""
