@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import cast
 
 from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLanguage
 from malha.runtime.host import EngineHost, HostOptions, HostStream
+from malha.transcribe import language_model
 from malha.transcribe.engine import Capabilities, Hypothesis, RecognitionConfig, Word
 from malha.transcribe.engines.pocketsphinx_messages import Words, WorkerOptions
 from malha.transcribe.settings import TranscribeSettings
@@ -20,9 +20,9 @@ class PocketSphinxEngine:
     """Recognises English in worker processes; see `malha.transcribe.engine.TranscribeEngine`."""
 
     def __init__(self, settings: TranscribeSettings) -> None:
-        folder = Path(__file__).parents[1] / "language_model"
-        model, dictionary, means = (str(folder / name) for name in ("calls.lm.bin", "calls.dict", "calls.means"))
-        options = WorkerOptions(model, dictionary, means, settings.partial_interval_seconds)
+        options = WorkerOptions(
+            str(language_model.MODEL), str(language_model.DICTIONARY), str(language_model.MEANS), settings.partial_interval_seconds
+        )
         self._host = EngineHost(
             NAME,
             "malha.transcribe.engines.pocketsphinx_worker:create_worker",

@@ -1,7 +1,7 @@
 """PocketSphinx in a worker process: decodes utterances of many streams while their speech goes on.
 
 The decoder holds the GIL and one utterance at a time, so each stream of speech takes one from a pool and gives it back when its utterance
-ends. Every utterance starts from the same feature state: what was decoded before on a decoder never changes what comes after.
+ends. Every utterance starts from the cepstral mean of its own opening: what was decoded before on a decoder never changes what comes after.
 """
 
 import time
@@ -21,8 +21,10 @@ FRAME_SECONDS = 0.01
 SAMPLE_BYTES = 2
 SEARCH = {"lw": 8.0, "fwdflat": False}
 """One pass instead of two: a third of the time after the last word, for the same words on held-out calls."""
-CMN = "40,3,-1"
-"""The cepstral mean every utterance starts from, so that none depends on what was decoded before."""
+CEPSTRA = 13
+CMN_FRAMES = 500
+"""PocketSphinx's running cepstral mean is at first its starting value counted as so many frames (``cmn_live.c``)."""
+WINDOW_SAMPLES, HOP_SAMPLES = 410, 160
 
 
 class PocketSphinxWorker:
@@ -30,13 +32,14 @@ class PocketSphinxWorker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
+        self._cepstra = _Cepstra()
         self._idle: list[Any] = [self._make()]
         self.info = version("pocketsphinx")
 
     def open(self, arguments: object) -> "UtteranceStream":
         """``arguments``: whether partial hypotheses are wanted."""
         decoder = self._idle.pop() if self._idle else self._make()
-        return UtteranceStream(decoder, self._idle, self._options.partial_seconds if arguments else None)
+        return UtteranceStream(decoder, self._idle, self._cepstra, self._options.partial_seconds if arguments else None)
 
     def _make(self) -> Any:
         model = Path(pocketsphinx.get_model_path()) / "en-us"
@@ -54,26 +57,24 @@ class PocketSphinxWorker:
 class UtteranceStream:
     """One utterance: pieces of 16 kHz 16-bit PCM in, a final `Words` out, partial ones before it."""
 
-    def __init__(self, decoder: Any, pool: list[Any], partial_seconds: float | None) -> None:
+    def __init__(self, decoder: Any, pool: list[Any], cepstra: "_Cepstra", partial_seconds: float | None) -> None:
         self._decoder: Any = decoder
         self._pool = pool
+        self._cepstra = cepstra
         self._partial_seconds = partial_seconds
         self._told_at = time.monotonic()
         self._told = ""
         self._opening = b""
         self._conditioning: Conditioning | None = None
         self._decoded = 0
-        decoder.start_stream()
-        decoder.set_cmn(CMN)
-        decoder.start_utt()
-        self._open = True
+        self._open = False
 
     def feed(self, item: object) -> Iterator[object]:
         self._hear(cast("bytes", item))
         now = time.monotonic()
         if self._partial_seconds is not None and now - self._told_at >= self._partial_seconds and spare_capacity():
             self._told_at = now
-            text = clean(self._decoder.hyp().hypstr) if self._decoder.hyp() else ""
+            text = clean(self._decoder.hyp().hypstr) if self._open and self._decoder.hyp() else ""
             if text and text != self._told:
                 self._told = text
                 yield Interim(Words(text, 0.0, ()))
@@ -82,8 +83,7 @@ class UtteranceStream:
         if self._conditioning is None and self._opening:
             self._conditioning = examine_whole(self._opening)
             self._decode(self._opening)
-        self._end()
-        hypothesis = self._decoder.hyp()
+        hypothesis = self._decoder.hyp() if self._end() else None
         if hypothesis is None:
             yield Words("", 0.0, ())
             return
@@ -112,17 +112,54 @@ class UtteranceStream:
 
     def _decode(self, pcm: bytes) -> None:
         assert self._conditioning is not None
-        self._decoder.process_raw(self._conditioning.apply(pcm, self._decoded), no_search=False, full_utt=False)
+        conditioned = self._conditioning.apply(pcm, self._decoded)
+        if not self._open:
+            self._decoder.set_cmn(self._cepstra.mean(conditioned))
+            self._decoder.start_utt()
+            self._open = True
+        self._decoder.process_raw(conditioned, no_search=False, full_utt=False)
         self._decoded += len(pcm) // SAMPLE_BYTES
 
     def close(self) -> None:
         self._end()
         self._pool.append(self._decoder)
 
-    def _end(self) -> None:
-        if self._open:
-            self._open = False
-            self._decoder.end_utt()
+    def _end(self) -> bool:
+        """Whether there was something to end."""
+        if not self._open:
+            return False
+        self._open = False
+        self._decoder.end_utt()
+        return True
+
+
+class _Cepstra:
+    """Tells the mean cepstrum of an utterance's opening: without it the voice and the telephone are taken for the words.
+
+    A decoder of its own, as features cannot be had without a search: this one's grammar knows one word.
+    """
+
+    def __init__(self) -> None:
+        self._decoder: Any = pocketsphinx.Decoder(
+            hmm=str(Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"),
+            lm=None,
+            dict=None,
+            samprate=SAMPLE_RATE_HERTZ,
+            loglevel="FATAL",
+        )
+        self._decoder.add_word("a", "AH", True)
+        self._decoder.add_fsg("a", self._decoder.create_fsg("a", 0, 1, [(0, 1, 1.0, "a")]))
+        self._decoder.activate_search("a")
+
+    def mean(self, pcm: bytes) -> str:
+        """As `set_cmn` takes it."""
+        self._decoder.set_cmn(",".join(["0"] * CEPSTRA))
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, no_search=True, full_utt=False)
+        running = [float(value) for value in self._decoder.get_cmn(True).split(",")]
+        self._decoder.end_utt()
+        frames = max(1, (len(pcm) // SAMPLE_BYTES - WINDOW_SAMPLES) // HOP_SAMPLES + 1)
+        return ",".join(f"{value * (CMN_FRAMES + frames) / frames:.3f}" for value in running)
 
 
 def clean(text: str) -> str:

@@ -111,7 +111,7 @@ def expand(template: Template, classes: Mapping[str, Node], most: int) -> list[t
     for _ in range(2 * most):
         words: list[str] = []
         _draw(template.nodes, classes, draws, words)
-        sentences[tuple(words)] = None
+        sentences[tuple(_join_contractions(words))] = None
         if len(sentences) == most:
             break
     sentences.pop((), None)
@@ -128,6 +128,20 @@ def _draw(nodes: Sequence[Node], classes: Mapping[str, Node], draws: "_Draws", w
             _draw((classes[node.name],), classes, draws, words)
         else:
             _draw(node.alternatives[draws.below(len(node.alternatives))], classes, draws, words)
+
+
+def _join_contractions(words: Sequence[str]) -> Iterator[str]:
+    """``i 've`` becomes ``i've``."""
+    word = ""
+    for part in words:
+        if part.startswith("'") and word:
+            word += part
+            continue
+        if word:
+            yield word
+        word = part
+    if word:
+        yield word
 
 
 class _Draws:
