@@ -8,11 +8,9 @@ import struct
 from functools import lru_cache
 
 from malha.edge.errors import InvalidField
+from malha.edge.pace import PIECE_SECONDS
 
 POSITION = struct.Struct(">Q")
-PIECE_SECONDS, BUSY_PIECE_SECONDS = 0.1, 0.2
-"""Size that small pieces are joined to, and how long a piece may wait for others: on a quiet edge, and on one with many calls, where it
-halves what a call costs."""
 _REQUEST_AUDIO = 2 << 3 | 2  # StreamRequest.audio, length-delimited
 _AUDIO_CONTENT = 1 << 3 | 2  # Audio.content, length-delimited
 _AUDIO_POSITION = 2 << 3  # Audio.position, varint
@@ -28,7 +26,8 @@ class Framer:
     def __init__(self, *, frame_bytes: int = 0, rate: int = 0, positions: bool = False) -> None:
         self._frame_bytes = frame_bytes
         self._second_bytes = frame_bytes * rate
-        self._piece_bytes = 0
+        self._full_bytes = self.piece_bytes = 0
+        """What small pieces are joined to; 0 where they are not."""
         self.join_to(PIECE_SECONDS)
         self._positions = positions
         self._gathered: list[bytes] = []
@@ -36,13 +35,14 @@ class Framer:
         self._position: int | None = None
 
     @property
-    def waiting(self) -> bool:
-        """Whether small pieces wait for others."""
-        return self._size > 0
+    def waiting(self) -> int:
+        """Bytes of small pieces that wait for others."""
+        return self._size
 
-    def join_to(self, seconds: float) -> None:
-        """Join small pieces to this size from now on."""
-        self._piece_bytes = round(self._second_bytes * seconds)
+    def join_to(self, seconds: float, first: float = 1.0) -> None:
+        """Join small pieces to this size from now on, the first ones to a share of it."""
+        self._full_bytes = round(self._second_bytes * seconds)
+        self.piece_bytes = round(self._full_bytes * first)
 
     def add(self, data: bytes) -> list[bytes]:
         """Take a message's audio, prefixed by its position where the call has them; the requests to send now, in order."""
@@ -55,7 +55,7 @@ class Framer:
         size = len(data)
         if not size:
             return []
-        if size >= self._piece_bytes or size % self._frame_bytes:
+        if size >= self.piece_bytes or size % self._frame_bytes:
             return [*self.flush(), audio_request(data, position)] if self._size else [audio_request(data, position)]
         return self._join(data, position)
 
@@ -65,7 +65,7 @@ class Framer:
             self._position = position
         self._gathered.append(data)
         self._size += len(data)
-        return requests if self._size < self._piece_bytes else requests + self.flush()
+        return requests if self._size < self.piece_bytes else requests + self.flush()
 
     def _jumps(self, position: int | None) -> bool:
         return self._size > 0 and self._position is not None and position != self._position + self._size // self._frame_bytes
@@ -77,6 +77,7 @@ class Framer:
         request = audio_request(b"".join(self._gathered), self._position)
         self._gathered.clear()
         self._size = 0
+        self.piece_bytes = self._full_bytes
         return [request]
 
 

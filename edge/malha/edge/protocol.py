@@ -2,7 +2,8 @@
 
 - Binary messages that a read holds as a whole, which is what audio is, skip the general parser and ASGI's dictionaries: from the bytes
   read to the request handed on, a message takes 8 us of Python where it took 19.
-- Reading pauses when a second message waits, not at each message: a pause and its end are two system calls.
+- The session is woken once enough audio for the mesh is there, not for each message.
+- Reading pauses when a message waits for a session that is not listening, not at each message: a pause and its end are two system calls.
 - The last words of a call (an error, the close) are written even to a client that does not read, and the connection is cut if it still
   does not; uvicorn waits for such a client without end.
 - A message over the limit is answered by an `error` event before the close.
@@ -10,6 +11,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -18,6 +20,7 @@ from websockets.protocol import State
 
 from malha.edge.errors import FrameTooLarge, NotJson
 from malha.edge.events import error_json
+from malha.edge.pace import wake
 from malha.runtime.errors import MalhaError
 
 try:
@@ -30,7 +33,10 @@ LINGER_SECONDS = 0.5
 """How long what a refused client still sends is read: closing at once would reset the connection, and the refusal could be lost."""
 
 DUE = b""
-"""Stands for the moment at which `Socket.hear` should wait no longer. (An empty message says as little.)"""
+"""Stands for the end of the time that audio may be gathered. (An empty message says as little.)"""
+
+Wake = Callable[[asyncio.Future[None]], None]
+"""Completes a future, now or soon."""
 
 _WHOLE_BINARY = 0x80 | Opcode.BINARY
 _MASKED = 0x80
@@ -43,11 +49,14 @@ _SHORTEST = 6
 class Socket(Protocol):
     """What a session does with its connection."""
 
-    async def hear(self, due: float = 0.0) -> bytes | str | None:
-        """The next message, binary or text; None once the client is gone; DUE if ``due``, a time of the event loop, passes before.
+    async def hear(self, held: int = 0) -> bytes | str | None:
+        """The next message, binary or text; None once the client is gone; DUE when gathering has taken long enough.
 
-        One task at a time. Cancelling it loses no message.
+        ``held`` tells how many bytes the caller has gathered itself. One task at a time. Cancelling it loses no message.
         """
+
+    def gather(self, size: int, seconds: float, wake: Wake) -> None:
+        """From now on, let `hear` wait until ``size`` bytes of audio are there, or for so many seconds after the first."""
 
     async def tell(self, text: bytes) -> None:
         """Send a text message, once the client has read enough of those before."""
@@ -60,43 +69,74 @@ class Socket(Protocol):
 
 
 class _Inbox:
-    """Messages for the one task that hears them: what uvicorn uses of `asyncio.Queue`, at half its price."""
+    """Messages for the one task that hears them: what uvicorn uses of `asyncio.Queue`, and audio is gathered before that task is woken."""
 
-    __slots__ = ("_loop", "_messages", "_waiter")
+    __slots__ = ("_due", "_enough", "_held", "_loop", "_messages", "_seconds", "_timer", "_waiter", "_wake")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._messages: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
+        self._held = 0
+        self.gather(0, 0.0, wake)
+
+    def gather(self, size: int, seconds: float, wake: Wake) -> None:
+        self._enough, self._seconds, self._wake = size, seconds, wake
 
     def empty(self) -> bool:
         return not self._messages
 
+    @property
+    def waits(self) -> bool:
+        """Whether messages are there and nobody has asked for more."""
+        return self._waiter is None and bool(self._messages)
+
     def put_nowait(self, message: Any) -> None:
         self._messages.append(message)
-        if self._waiter is not None:
-            _wake(self._waiter)
+        if self._waiter is None:
+            return
+        if type(message) is bytes:
+            self._held += len(message)
+            if self._held < self._enough:
+                self._limit()
+                return
+        self._tell()
 
-    async def get(self, due: float = 0.0) -> Any:
-        """The next message; DUE if the event loop's ``due`` passes before there is one."""
-        while not self._messages:
+    async def get(self, held: int = 0) -> Any:
+        """The next message; DUE where gathering has taken long enough and there is no more."""
+        if not self._messages and not self._due:
+            self._held = held
             waiter = self._waiter = self._loop.create_future()
-            if not due:
-                await waiter
-                continue
-            timer = self._loop.call_at(due, _wake, waiter)
+            if held:
+                self._limit()
             try:
                 await waiter
             finally:
-                timer.cancel()
-            if not self._messages and self._loop.time() >= due:
-                return DUE
-        return self._messages.popleft()
+                self._waiter = None
+        if self._messages:
+            return self._messages.popleft()
+        self._due = False
+        return DUE
 
+    def _limit(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._is_due)
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+    def _is_due(self) -> None:
+        self._timer = None
+        if self._waiter is not None:
+            self._due = True
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            self._wake(waiter)
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -108,6 +148,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._inbox = _Inbox(self.loop)
+        self._heard_at = 0.0
         self.queue = self._inbox  # type: ignore[assignment]  # it has the three methods that are used
 
     async def run_asgi(self) -> None:
@@ -115,7 +156,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def data_received(self, data: bytes) -> None:
-        conn = self.conn
+        conn, self._heard_at = self.conn, self.loop.time()
         if conn.parser_exc is not None:
             return  # refused; only read so that the refusal arrives
         if conn.state is State.OPEN and not conn.reader.buffer and conn.current_size is None and not self.close_sent:
@@ -133,15 +174,18 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             end = mask + 4 + length
             if end > size or not 0 <= length <= self.config.ws_max_size or data[at + 1] == _LENGTH_64_BIT:
                 break
-            if not self.read_paused and not inbox.empty():
+            if not self.read_paused and inbox.waits:
                 self.read_paused = True
                 self.transport.pause_reading()
             inbox.put_nowait(apply_mask(data[mask + 4 : end], data[mask : mask + 4]))
             at = end
         return data[at:] if at else data
 
-    async def hear(self, due: float = 0.0) -> bytes | str | None:
-        message = await self._inbox.get(due)
+    def gather(self, size: int, seconds: float, wake: Wake) -> None:
+        self._inbox.gather(size, seconds, wake)
+
+    async def hear(self, held: int = 0) -> bytes | str | None:
+        message = await self._inbox.get(held)
         if self.read_paused and self._inbox.empty():
             self.read_paused = False
             self.transport.resume_reading()
@@ -201,6 +245,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def keepalive_timeout(self) -> None:
-        """No pong came: the client is gone, and what is still to be written would keep the connection open for minutes."""
+        """No pong came. A client that sends, or whose pong waits behind audio that is not read yet, is there; another one is gone,
+        and what is still to be written to it would keep the connection open for minutes.
+        """
+        if self.read_paused or self._heard_at > self.ping_sent_at:
+            self.pong_timer = self.pending_ping_payload = None
+            self.schedule_ping()
+            return
         super().keepalive_timeout()
         self.transport.abort()

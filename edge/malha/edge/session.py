@@ -5,7 +5,7 @@ behind is thereby a socket that is not read. Whichever sees the end first says h
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from malha.edge.events import error_json, event_json, go_away_json, warning_json
 from malha.edge.framing import Framer
 from malha.edge.ids import new_session_id
 from malha.edge.messages import Opening, read_message, read_opening
+from malha.edge.pace import Pace
 from malha.edge.protocol import DUE, Socket
 from malha.edge.statuses import row
 from malha.runtime import logs
@@ -75,19 +76,17 @@ class Progress:
 class Session:
     """Serves one accepted WebSocket.
 
-    ``token`` is the one its upgrade came with, or empty; ``piece_seconds`` tells what small pieces of audio are joined to at present.
+    ``token`` is the one its upgrade came with, or empty; ``pace`` is that of all sockets.
     """
 
-    def __init__(
-        self, socket: Socket, channel: grpc.aio.Channel, token: str, stall_seconds: float, piece_seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, socket: Socket, channel: grpc.aio.Channel, token: str, stall_seconds: float, pace: Pace) -> None:
         self.heard = Progress()
         self.told = Progress()
         self._socket = socket
         self._channel = channel
         self._token = token
         self._stall_seconds = stall_seconds
-        self._piece_seconds = piece_seconds
+        self._pace = pace
         self._ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> End:
@@ -177,10 +176,16 @@ class Session:
 
         The hot path: ten times a second for each call.
         """
-        heard, hear, write, due = self.heard, self._socket.hear, call.write, 0.0
-        loop = asyncio.get_running_loop()
+        heard, hear, write, pace, joined = self.heard, self._socket.hear, call.write, self._pace, 0.0
+        gathered = -1
         while True:
-            message = await (hear(due) if framer.waiting else hear())
+            if pace.piece_seconds != joined:
+                joined = pace.piece_seconds
+                framer.join_to(joined, pace.stagger())
+            if framer.piece_bytes != gathered:
+                gathered = framer.piece_bytes
+                self._socket.gather(gathered, joined, pace.wake)
+            message = await hear(framer.waiting)
             stopped = False
             if message is None:
                 return False
@@ -189,14 +194,8 @@ class Session:
                 request = read_message(message)
                 stopped = request.HasField("finish")
                 requests = [*framer.flush(), request.SerializeToString()]
-            elif message is DUE:
-                requests = framer.flush()
             else:
-                if not framer.waiting:
-                    seconds = self._piece_seconds()
-                    framer.join_to(seconds)
-                    due = loop.time() + seconds
-                requests = framer.add(message)
+                requests = framer.flush() if message is DUE else framer.add(message)
             for each in requests:
                 heard.busy = True
                 if not await write(each):

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 from malha.edge import metrics
 from malha.edge.calls import bearer
 from malha.edge.errors import EdgeStopping
-from malha.edge.framing import BUSY_PIECE_SECONDS, PIECE_SECONDS
 from malha.edge.limits import RateLimit
+from malha.edge.pace import Pace
 from malha.edge.protocol import EXTENSION, Socket
 from malha.edge.replies import error_response
 from malha.edge.session import LOST, End, Session
@@ -39,6 +39,7 @@ class Sockets:
         self._limit = limit
         self._sessions: dict[asyncio.Task[Any], Session] = {}
         self._stopping = False
+        self._pace = Pace(lambda: len(self._sessions) >= settings.busy_sockets)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -62,10 +63,7 @@ class Sockets:
             self._count(end)
             return
         with tracing.server_span("malha.edge", "asr/stream", headers):
-            await self._run(Session(socket, self._mesh.channel("audio"), token, self._settings.stall_seconds, self._piece_seconds))
-
-    def _piece_seconds(self) -> float:
-        return BUSY_PIECE_SECONDS if len(self._sessions) >= self._settings.busy_sockets else PIECE_SECONDS
+            await self._run(Session(socket, self._mesh.channel("audio"), token, self._settings.stall_seconds, self._pace))
 
     def _admit(self, token: str, address: str) -> None:
         if self._stopping:
