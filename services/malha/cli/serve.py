@@ -72,6 +72,8 @@ async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event
     services = [MAKERS[name](parts) for name in names]
     absent = [name for name in SERVICES if name not in {service.name for service in services}] if whole else []
     server = Server(services, absent, settings, authenticator)
+    for name in names:
+        mesh.serve(name, server.in_process)
     bound.append(await server.start())
     serving = asyncio.Event()
     admin = Admin(settings.admin_port, serving.is_set)

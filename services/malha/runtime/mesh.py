@@ -1,12 +1,13 @@
 """The client side of the mesh: a name to a channel that reconnects quickly and carries the caller's identity and trace."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 
 from malha.runtime import tracing
 from malha.runtime.auth import current_principal
+from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.settings import RuntimeSettings
 
 MESSAGE_BYTES = 4 * 1024 * 1024
@@ -28,21 +29,28 @@ OPTIONS = (
 class Mesh:
     """Channels by capability name (``transcribe``), one each, made when first asked for.
 
-    A capability's target is its setting ``MALHA_<NAME>_TARGET``; without one it is ``local``, the server in this process.
+    A capability's target is its setting ``MALHA_<NAME>_TARGET``; without one it is in this process, where it is served here, else ``default``.
     """
 
-    def __init__(self, settings: RuntimeSettings, local: Callable[[], str]) -> None:
+    def __init__(self, settings: RuntimeSettings, default: Callable[[], str]) -> None:
         self._settings = settings
-        self._local = local
+        self._default = default
         self._channels: dict[str, grpc.aio.Channel] = {}
+
+    def serve(self, capability: str, channel: InProcessChannel) -> None:
+        """Tell that this process serves a capability."""
+        if not self._target(capability):
+            self._channels[capability] = cast("grpc.aio.Channel", channel)
 
     def channel(self, capability: str) -> grpc.aio.Channel:
         """The channel to a capability."""
         channel = self._channels.get(capability)
         if channel is None:
-            target = getattr(self._settings, f"{capability}_target", "") or self._local()
-            channel = self._channels[capability] = self._connect(target)
+            channel = self._channels[capability] = self._connect(self._target(capability) or self._default())
         return channel
+
+    def _target(self, capability: str) -> str:
+        return getattr(self._settings, f"{capability}_target", "")
 
     def _connect(self, target: str) -> grpc.aio.Channel:
         interceptors = _client_interceptors() if tracing.enabled() else None

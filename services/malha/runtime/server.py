@@ -11,6 +11,7 @@ from grpc_health.v1._async import HealthServicer
 from malha.runtime import logs
 from malha.runtime.auth import Authenticator
 from malha.runtime.errors import FailedPrecondition
+from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.logs import Event
 from malha.runtime.mesh import MESSAGE_BYTES
 from malha.runtime.reflection import add_reflection
@@ -51,10 +52,10 @@ class Server:
         self._health = HealthServicer()
         self._starting: list[asyncio.Task[None]] = []
         self.port = 0
-        for service in services:
-            self._server.add_generic_rpc_handlers((self._handlers.service(service),))
-        for name in absent:
-            self._server.add_generic_rpc_handlers((self._handlers.unimplemented(name),))
+        handlers = (*map(self._handlers.service, services), *map(self._handlers.unimplemented, absent))
+        self._server.add_generic_rpc_handlers(handlers)
+        self.in_process = InProcessChannel(handlers)
+        """To the services of this server, for clients in this process."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if is_loopback(settings.host):
             add_reflection(self._server, (*(service.name for service in services), *absent, "grpc.health.v1.Health"))
