@@ -65,6 +65,7 @@ class RunningServer:
         audio: AudioSettings | None = None,
         *,
         speech: bool = False,
+        in_process: bool = False,
     ) -> None:
         load_contracts()
         self.port = 0
@@ -79,6 +80,8 @@ class RunningServer:
             services.append(SynthesizeService(EspeakEngine(synthesize), synthesize))
         absent = [name for name in SERVICES if name not in {service.name for service in services}]
         self.server = Server(services, absent, settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir), limits)
+        if in_process:
+            self._mesh.serve("transcribe", self.server.in_process)
 
     async def __aenter__(self) -> "RunningServer":
         self.port = await self.server.start()

@@ -74,6 +74,13 @@ class Caller:
         return [transcript.segment for transcript in self.of("transcript") if transcript.segment.state == 2]
 
 
+@pytest.fixture(params=[False, True], ids=["socket", "in-process"])
+async def server(settings: RuntimeSettings, request: pytest.FixtureRequest) -> AsyncIterator[RunningServer]:
+    """Served by the null engine: over a socket, and in the process of Audio."""
+    async with RunningServer(settings, NULL, in_process=request.param) as running:
+        yield running
+
+
 @pytest.fixture
 def caller(channel: grpc.aio.Channel) -> Caller:
     return Caller(channel)
@@ -279,9 +286,10 @@ class StuckEngine(NullEngine):
             self.stopped.set()
 
 
-async def test_engine_work_for_a_lost_client_stops(settings: RuntimeSettings) -> None:
+@pytest.mark.parametrize("in_process", [False, True])
+async def test_engine_work_for_a_lost_client_stops(settings: RuntimeSettings, in_process: bool) -> None:
     engine = StuckEngine()
-    async with RunningServer(settings, engine) as server, grpc.aio.insecure_channel(server.target) as channel:
+    async with RunningServer(settings, engine, in_process=in_process) as server, grpc.aio.insecure_channel(server.target) as channel:
         caller = Caller(channel)
         await caller.open()
         await caller.send(SENTENCES)

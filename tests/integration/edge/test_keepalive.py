@@ -4,9 +4,9 @@ import asyncio
 
 import orjson
 import pytest
-from fakes.audio_server import FakeServer
 from integration.edge.conftest import START, EdgeFor, RunningEdge
 
+from fakes.audio_server import FakeServer
 from malha.bench.websocket import Opcode, Reader, Target, frame, handshake
 
 PING_SECONDS = 0.3
