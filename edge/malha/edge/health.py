@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from malha.edge.contracts import SERVICES
 from malha.edge.replies import json_response
+from malha.runtime.contracts import ENGINE_KEY
 from malha.runtime.mesh import Mesh
 from malha.runtime.version import VERSION
 
@@ -17,8 +18,6 @@ ASK_SECONDS = 1.0
 FRESH_SECONDS = 1.0
 NEEDED = ("audio", "transcribe")
 """Without these no call can be served."""
-ENGINE_KEY = "malha-engine"
-"""Initial metadata of a health answer: the engine that does the service's work."""
 
 _STATUSES = {
     health_pb2.HealthCheckResponse.SERVING: "serving",

@@ -17,6 +17,9 @@ SERVICES = {
 }
 """Full service names to capabilities."""
 
+ENGINE_KEY = "malha-engine"
+"""Initial metadata of a health answer: the engine that does the service's work."""
+
 
 def load_contracts() -> None:
     """Import every contract, so that their descriptors are in the default pool."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -10,6 +11,7 @@ from grpc_health.v1._async import HealthServicer
 
 from malha.runtime import logs
 from malha.runtime.auth import Authenticator
+from malha.runtime.contracts import ENGINE_KEY
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.logs import Event
@@ -49,7 +51,7 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS)
         self._streams = Streams(settings.max_streams, limits)
         self._handlers = Handlers(authenticator, self._streams)
-        self._health = HealthServicer()
+        self._health = _Health(services)
         self._starting: list[asyncio.Task[None]] = []
         self.port = 0
         handlers = (*map(self._handlers.service, services), *map(self._handlers.unimplemented, absent))
@@ -124,6 +126,20 @@ class Server:
                 f"port {settings.grpc_port} on {settings.host} is taken: stop what uses it, or set MALHA_GRPC_PORT", reason="PORT_TAKEN"
             ) from None
         return port
+
+
+class _Health(HealthServicer):  # type: ignore[misc]  # grpc_health has no types
+    """grpc.health.v1, and beside a service's status, as initial metadata, the engine that does its work."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        super().__init__()
+        self._services = {service.name: service for service in services}
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802 - the contract's name
+        service = self._services.get(request.service)
+        if service is not None:
+            await context.send_initial_metadata(((ENGINE_KEY, service.engine),))
+        return await super().Check(request, context)
 
 
 def _server_credentials(settings: RuntimeSettings) -> grpc.ServerCredentials:

@@ -177,6 +177,8 @@ async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -
     assert len(contracts.SERVICES) == 9
     statuses = {name: told["capabilities"][name]["status"] for name in ("audio", "transcribe", "synthesize")}
     assert (answer.status_code, statuses) == (200, dict.fromkeys(statuses, "serving"))
+    engines = {name: told["capabilities"][name]["engine"] for name in statuses}
+    assert engines == {"audio": "webrtcvad", "transcribe": "null", "synthesize": "espeak"}
     async with serving() as fake, edge_for(fake.target) as half, half.client(token="") as client:
         answer = await client.get("/api/v1/health")
         assert answer.status_code == 503, "Transcribe is there and does not serve"

@@ -56,6 +56,14 @@ async def hear(engine: PocketSphinxEngine, pcm: bytes, pause: float = 0.0) -> li
     return [hypothesis async for hypothesis in engine.recognise(CONFIG, pieces())]
 
 
+async def test_confidence_falls_where_words_drown_in_noise(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    samples = np.frombuffer(spoken, np.int16).astype(np.float64)
+    drowned = (samples + np.random.default_rng(3).standard_normal(samples.size) * 2000).clip(-32768, 32767).astype(np.int16)
+    clear, noisy = (await hear(engine, spoken))[-1], (await hear(engine, drowned.tobytes()))[-1]
+    assert all(0 <= word.confidence <= 1 for word in (*clear.words, *noisy.words) if word.confidence is not None)
+    assert (noisy.confidence or 0) < 0.8 < (clear.confidence or 0)
+
+
 async def test_a_call_s_sentence_is_understood(engine: PocketSphinxEngine, spoken: bytes) -> None:
     final = (await hear(engine, spoken))[-1]
     assert final.final
