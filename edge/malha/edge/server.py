@@ -137,7 +137,8 @@ async def serve(settings: EdgeSettings, runtime: RuntimeSettings, stop: asyncio.
         port = await server.start()
         serving.set()
         tune_collector()
-        notify_ready({"port": str(port), "admin_port": str(admin.port)})
+        scheme = "http" if settings.tls_certificate is None else "https"
+        notify_ready({"port": str(port), "admin_port": str(admin.port), "scheme": scheme})
         await stop.wait()
         serving.clear()
         await server.stop()

@@ -159,9 +159,10 @@ class _Terminal:
 
     def _tell_serving(self) -> None:
         edge, grpc = f"{self._host}:{self._infos[EDGE]['port']}", f"{self._host}:{self._infos[LIVE]['grpc_port']}"
-        url = f"http://{edge}"
+        scheme = self._infos[EDGE]["scheme"]
+        url, websocket = f"{scheme}://{edge}", f"{scheme.replace('http', 'ws')}://{edge}/api/v1/asr/stream"
         if self._json:
-            addresses = {"url": url, "websocket": f"ws://{edge}/api/v1/asr/stream", "grpc": grpc}
+            addresses = {"url": url, "websocket": websocket, "grpc": grpc}
             print_json_line({**addresses, "token_file": str(self._token_file), "pids": self._pids})
             return
         print(f"Malha {VERSION} serves after {time.monotonic() - self._begin:.1f} s")

@@ -1,5 +1,6 @@
 """Who calls: bearer tokens to tenants. The tenant comes from the token alone."""
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -70,16 +71,28 @@ def ensure_token(data_directory: Path) -> Path:
     file = data_directory / TOKEN_FILE
     try:
         data_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file
+        if not (file.is_file() and file.stat().st_size):
+            _write_token(file)
     except OSError as error:
         raise FailedPrecondition(
-            f"cannot write {file}: {error.strerror}; set MALHA_DATA_DIR to a writable directory", reason="DATA_DIRECTORY_UNWRITABLE"
+            f"cannot write {file}: {error.strerror}; free space or set MALHA_DATA_DIR to a writable directory",
+            reason="DATA_DIRECTORY_UNWRITABLE",
         ) from error
-    with os.fdopen(descriptor, "w") as out:
-        out.write(secrets.token_urlsafe(32) + "\n")
     return file
+
+
+def _write_token(file: Path) -> None:
+    """Whole or not at all: an empty file, left by a full disk, would lock everybody out."""
+    draft = file.with_name(f"{TOKEN_FILE}.{os.getpid()}")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32) + "\n")
+        if file.is_file() and not file.stat().st_size:
+            file.unlink()
+        with contextlib.suppress(FileExistsError):  # another process was first: its token holds
+            file.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _digest(token: str) -> bytes:

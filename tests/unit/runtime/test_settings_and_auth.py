@@ -67,3 +67,12 @@ def test_a_data_directory_that_cannot_be_written_says_what_to_do(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(FailedPrecondition, match="MALHA_DATA_DIR"):
         ensure_token(tmp_path / "file" / "data")
+
+
+def test_an_empty_token_file_is_replaced(tmp_path: Path) -> None:
+    """A full disk could leave one."""
+    (tmp_path / "token").touch()
+    file = ensure_token(tmp_path)
+    assert len(file.read_text().strip()) > 20
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
