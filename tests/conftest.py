@@ -1,8 +1,10 @@
 """What all tests share: where real recordings lie, servers on free ports, and which engines were really exercised."""
 
 import os
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -127,6 +129,32 @@ def voice(seconds: float, rate: int = 16_000, loudness: float = 8_000.0, seed: i
 def silence(seconds: float, rate: int = 16_000, noise: float = 8.0, seed: int = 2) -> np.ndarray:
     """A quiet line. int16, mono."""
     return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * noise).astype(np.int16)
+
+
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """An empty page of a real, headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on PATH")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS, timeout=60_000)
+        try:
+            yield browser.new_page()
+        finally:
+            browser.close()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

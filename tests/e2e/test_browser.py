@@ -1,6 +1,5 @@
 """A page in a real browser: it has the edge speak a sentence, records it as a microphone would, and calls with it over the WebSocket."""
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +9,6 @@ from malha.bench.private_server import Running, private_server
 
 pytestmark = pytest.mark.engine("pocketsphinx", "espeak")
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
 SENTENCE = "I want to cancel my order because the delivery was late."
 CALL = """async ([token, sentence]) => {
   const spoken = await fetch('/api/v1/tts', {
@@ -73,21 +63,8 @@ def server() -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def page(server: Running) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS, timeout=60_000)
-        page = browser.new_page()
-        page.goto(f"{server.url}/api/v1/health")
-        yield page
-        browser.close()
-
-
 def test_a_page_calls_and_reads_what_was_said(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/api/v1/health")
     heard = page.evaluate(CALL, [server.token, SENTENCE])
     events = heard["events"]
     assert (heard["code"], heard["protocol"]) == (1000, "malha")
@@ -98,7 +75,8 @@ def test_a_page_calls_and_reads_what_was_said(page: Any, server: Running) -> Non
     assert events[-2]["duration_sec"] > 2.0
 
 
-def test_a_page_with_a_wrong_token_is_told_so(page: Any) -> None:
+def test_a_page_with_a_wrong_token_is_told_so(page: Any, server: Running) -> None:
+    page.goto(f"{server.url}/api/v1/health")
     code = page.evaluate(
         """() => new Promise(resolve => {
           const socket = new WebSocket(location.origin.replace('http', 'ws') + '/api/v1/asr/stream', ['malha', 'bearer.wrong']);

@@ -6,15 +6,15 @@ A model someone copied there by hand has no manifest: it is found and used, and 
 import fnmatch
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from malha.models import catalogue
+from malha.models.settings import ModelSettings
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
-from malha.runtime.settings import default_data_directory
+from malha.runtime.settings import RuntimeSettings
 
 MANIFEST = "manifest.json"
 SHARED_DIRECTORY = Path("/srv/models")
@@ -54,10 +54,10 @@ class LocalModel:
 
 
 def default_models_directory() -> Path:
-    """``$MALHA_MODELS_DIR``, else ``/srv/models`` where there is one, else ``models`` in Malha's data directory."""
-    if named := os.environ.get("MALHA_MODELS_DIR"):
-        return Path(named)
-    return SHARED_DIRECTORY if SHARED_DIRECTORY.is_dir() else default_data_directory() / "models"
+    """``MALHA_MODELS_DIR``, else ``/srv/models`` where there is one, else ``models`` in Malha's data directory."""
+    if (named := ModelSettings().models_dir) is not None:
+        return named
+    return SHARED_DIRECTORY if SHARED_DIRECTORY.is_dir() else RuntimeSettings().data_dir / "models"
 
 
 class ModelStore:

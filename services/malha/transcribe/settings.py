@@ -1,13 +1,11 @@
 """Settings of Transcribe."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from malha.runtime.settings import MalhaSettings
+from malha.models.settings import ModelSettings
 
 
-class TranscribeSettings(MalhaSettings):
+class TranscribeSettings(ModelSettings):
     """Which engine recognises, and how its workers run."""
 
     transcribe_engine: str = Field(
@@ -26,6 +24,3 @@ class TranscribeSettings(MalhaSettings):
     whisper_workers: int = Field(1, ge=1, le=16, description="Processes that each hold the Whisper model.")
     whisper_max_batch: int = Field(8, ge=1, le=64, description="Utterances recognised together at most.")
     whisper_max_wait_seconds: float = Field(0.03, ge=0, le=1, description="How long an utterance may wait for others to share its batch.")
-    models_dir: Path | None = Field(
-        None, description="Where models lie. Default: /srv/models when present, else the data directory's models."
-    )

@@ -2,7 +2,6 @@
 
 import base64
 import itertools
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +11,6 @@ from unit.audio.format_streams import TONE_HERTZ, decode, peak_hertz, reference
 from malha.audio.formats.base import create_decoder
 
 SECONDS = 2.0
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
 RECORD = """async ([seconds, channels, hertz]) => {
   const context = new AudioContext({sampleRate: 48000});
   await context.resume();
@@ -65,17 +55,8 @@ class Recording:
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["mono", "stereo"])
-def recording(request):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS, timeout=60_000)
-        try:
-            result = browser.new_page().evaluate(RECORD, [SECONDS, request.param, TONE_HERTZ])
-        finally:
-            browser.close()
+def recording(request, page):
+    result = page.evaluate(RECORD, [SECONDS, request.param, TONE_HERTZ])
     return Recording(request.param, [base64.b64decode(piece) for piece in result["pieces"]], result["recorded"])
 
 

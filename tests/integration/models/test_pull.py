@@ -347,6 +347,10 @@ def test_models_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("MALHA_MODELS_DIR", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_models_directory() in {Path("/srv/models"), tmp_path / "malha" / "models"}
+    monkeypatch.delenv("MALHA_MODELS_DIR")
+    (tmp_path / ".env").write_text(f"MALHA_MODELS_DIR={tmp_path / 'named'}\n")
+    monkeypatch.chdir(tmp_path)
+    assert default_models_directory() == tmp_path / "named"
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert HubOptions.from_environment() == HubOptions(endpoint="https://mirror.example", token="secret")

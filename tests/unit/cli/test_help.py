@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from malha.cli.main import app
 
-HEAVY = ("grpc", "numpy", "av", "rich", "pydantic", "httpx", "uvloop", "malha.sdk", "malha.api", "malha.runtime")
+HEAVY = ("grpc", "numpy", "av", "rich", "pydantic", "httpx", "uvloop", "malha.sdk", "malha.api", "malha.runtime.settings")
 
 
 def _commands() -> Iterator[list[str]]:
