@@ -6,7 +6,7 @@ A call knows no protobuf and no network but Transcribe's; service.py turns what 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,7 @@ from malha.audio.events import (
     Figures,
     Gap,
     Opened,
-    RecognisedWord,
     Role,
-    Segment,
     SpeechEnded,
     SpeechStarted,
     Warned,
@@ -30,6 +28,7 @@ from malha.audio.events import (
 from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
 from malha.audio.recogniser import ChannelRecogniser, Listener, Utterance
+from malha.audio.results import OpenUtterance, Results
 from malha.audio.timeline import Timeline
 from malha.audio.vad import RATES, Samples, VoiceActivity
 from malha.runtime.errors import UnsupportedFormat
@@ -62,21 +61,6 @@ RecogniserFactory = Callable[[int, Listener], ChannelRecogniser]
 """Makes the recogniser of one channel for audio of a sample rate."""
 
 
-@dataclass(slots=True, eq=False)
-class _Open:
-    """What a call knows of an utterance on its way: the context of `Utterance`."""
-
-    channel: "_Channel"
-    id: str
-    audio_start: float
-    start: float
-    start_position: int
-    end: float = 0.0
-    decided_position: int = 0
-    arrived: float = 0.0
-    revision: int = 0
-
-
 class _Channel:
     """One channel: endpointing, recognition and figures."""
 
@@ -102,6 +86,7 @@ class Call:
         self._emit = emit
         self._raw = config.encoding in RAW_ENCODINGS
         self._timeline = Timeline()
+        self._results = Results(emit, self.figures, self._timeline, live=config.live)
         self._decoder: Decoder | None = None
         self._channels: list[_Channel] = []
         self._rate = 0
@@ -267,7 +252,7 @@ class Call:
 
     def _make_channel(self, index: int, role: Role, rate: int) -> _Channel:
         voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy)
-        recogniser = self._recogniser(rate, Listener(self._on_partial, self._on_final, self._on_failed))
+        recogniser = self._recogniser(rate, self._results.listener)
         return _Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser, None)
 
     def _set_up(self, sample_rate: int, channels: int) -> None:
@@ -328,8 +313,9 @@ class Call:
             channel.recogniser.add(channel.utterance, event)
         elif isinstance(event, Started):
             channel.ordinal += 1
-            context = _Open(
-                channel,
+            context = OpenUtterance(
+                channel.index,
+                channel.figures,
                 f"{channel.index}-{channel.ordinal}",
                 self._seconds(event.start),
                 self._seconds(event.speech_start),
@@ -343,70 +329,10 @@ class Call:
     def _on_ended(self, channel: _Channel, event: Ended, position: int) -> None:
         utterance, channel.utterance = channel.utterance, None
         assert utterance is not None
-        context: _Open = utterance.context
+        context: OpenUtterance = utterance.context
         context.end = self._seconds(event.speech_end)
         context.decided_position = position
         context.arrived = next((when for through, when in self._arrivals if through >= event.speech_end), time.monotonic())
         channel.figures.talk_seconds += context.end - context.start
         self._emit(SpeechEnded(channel.index, context.end), position)
         channel.recogniser.end(utterance)
-
-    def _on_partial(self, utterance: Utterance, partial: transcribe_api.Partial) -> None:
-        context: _Open = utterance.context
-        context.revision += 1
-        end = context.audio_start + partial.audio.ToNanoseconds() / 1e9
-        segment = Segment(
-            context.id,
-            context.revision,
-            False,
-            context.channel.index,
-            context.channel.figures.role,
-            partial.text,
-            context.start,
-            max(end, context.start),
-        )
-        self._emit(segment, self._timeline.received_through)
-
-    def _on_final(self, utterance: Utterance, final: transcribe_api.Final) -> None:
-        words = tuple(
-            RecognisedWord(
-                word.text,
-                utterance.context.audio_start + word.start.ToNanoseconds() / 1e9,
-                utterance.context.audio_start + word.end.ToNanoseconds() / 1e9,
-                word.confidence,
-            )
-            for word in final.words
-        )
-        confidence = final.confidence if final.HasField("confidence") else None
-        self._tell_final(utterance, final.text, confidence, final.language, words)
-
-    def _on_failed(self, utterance: Utterance, reason: str, message: str) -> None:
-        self.figures.failed_segments += 1
-        self._emit(
-            Warned(reason, f"an utterance could not be recognised: {message}", utterance.context.id), self._timeline.received_through
-        )
-        self._tell_final(utterance, "", None, "", ())
-
-    def _tell_final(
-        self, utterance: Utterance, text: str, confidence: float | None, language: str, words: Sequence[RecognisedWord]
-    ) -> None:
-        context: _Open = utterance.context
-        context.revision += 1
-        channel = context.channel
-        if text:
-            channel.figures.segments += 1
-        segment = Segment(
-            id=context.id,
-            revision=context.revision,
-            final=True,
-            channel=channel.index,
-            role=channel.figures.role,
-            text=text,
-            start=context.start,
-            end=context.end,
-            confidence=confidence,
-            language=language,
-            words=tuple(words),
-            latency=time.monotonic() - context.arrived if self._config.live else None,
-        )
-        self._emit(segment, context.decided_position)
