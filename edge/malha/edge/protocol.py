@@ -106,6 +106,8 @@ class _Inbox:
 
     async def get(self, held: int = 0) -> Any:
         """The next message; DUE where gathering has taken long enough and there is no more."""
+        if not held:
+            self._due = False  # nothing is gathered: a stop, say, has sent it on
         if not self._messages and not self._due:
             self._held = held
             waiter = self._waiter = self._loop.create_future()

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
@@ -83,7 +82,7 @@ def ensure_token(data_directory: Path) -> Path:
 
 def _write_token(file: Path) -> None:
     """Whole or not at all: an empty file, left by a full disk, would lock everybody out."""
-    draft = file.with_name(f"{TOKEN_FILE}.{os.getpid()}")
+    draft = file.with_name(f"{TOKEN_FILE}.{secrets.token_hex(4)}")
     try:
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(32) + "\n")

@@ -111,7 +111,9 @@ class InProcessCall:
     def __init__(self, handler: Callable[[Any, Any], Any], metadata: Metadata) -> None:
         self._requests, self._responses = _Pipe(), _Pipe()
         self._context = _Context(metadata, self._requests, self._responses)
-        self.task = asyncio.get_running_loop().create_task(self._serve(handler), name="in-process-call")
+        self._over = asyncio.Event()
+        self.task = asyncio.get_running_loop().create_task(handler(None, self._context), name="in-process-call")
+        self.task.add_done_callback(self._end)  # not the handler's own last step: one that is cancelled before its first has none
 
     async def write(self, request: Message) -> None:
         """Send a message. Raises asyncio.InvalidStateError once the call is over."""
@@ -138,12 +140,12 @@ class InProcessCall:
 
     async def code(self) -> grpc.StatusCode:
         """How it ended, once it has."""
-        await asyncio.wait({self.task})
+        await self._over.wait()
         return self._context.status.code
 
     async def details(self) -> str:
         """The text that goes with `code`."""
-        await asyncio.wait({self.task})
+        await self._over.wait()
         return self._context.status.details
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
@@ -152,20 +154,17 @@ class InProcessCall:
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         """What came with the status, once there is one."""
-        await asyncio.wait({self.task})
+        await self._over.wait()
         return grpc.aio.Metadata(*self._context.status.trailing)
 
-    async def _serve(self, handler: Callable[[Any, Any], Any]) -> None:
-        try:
-            await handler(None, self._context)
-        except grpc.aio.AbortError:
-            pass
-        except asyncio.CancelledError:
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
             self._context.status = _Status(grpc.StatusCode.CANCELLED, "the call was given up")
-            raise
-        finally:
-            self._requests.end()
-            self._responses.end()
+        elif task.exception() is not None and not isinstance(task.exception(), grpc.aio.AbortError):
+            self._context.status = _Status(grpc.StatusCode.UNKNOWN, "the handler failed")
+        self._requests.end()
+        self._responses.end()
+        self._over.set()
 
 
 class InProcessChannel:

@@ -47,6 +47,21 @@ async def test_gathering_ends_in_time_and_says_so_once() -> None:
     hearing.cancel()
 
 
+async def test_what_was_due_is_not_told_once_nothing_is_held() -> None:
+    """A stop came in the same moment and took the gathered audio along."""
+    box = inbox(size=100, seconds=0.02)
+    hearing = asyncio.create_task(box.get())
+    await settle()
+    box.put_nowait(bytes(10))
+    assert await hearing == bytes(10)
+    box.put_nowait({"text": "stop"})
+    assert await box.get(held=10) == {"text": "stop"}
+    hearing = asyncio.create_task(box.get())
+    await settle()
+    assert not hearing.done()
+    hearing.cancel()
+
+
 async def test_what_the_session_holds_counts() -> None:
     box = inbox(size=100)
     hearing = asyncio.create_task(box.get(held=60))

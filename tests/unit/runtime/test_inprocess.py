@@ -109,6 +109,25 @@ async def test_giving_a_call_up_cancels_its_handler() -> None:
     assert other.task.cancelled()
 
 
+async def test_a_call_given_up_before_its_handler_ran_ends_too() -> None:
+    call = channel(double).stream_stream("/s/Talk")()
+    reading = asyncio.create_task(call.read())
+    call.cancel()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await asyncio.wait_for(reading, 5)
+    assert raised.value.code() is grpc.StatusCode.CANCELLED
+
+
+async def test_a_handler_that_breaks_ends_the_call_with_a_status() -> None:
+    async def broken(_: Any, __: Any) -> None:
+        raise ValueError
+
+    call = channel(broken).stream_stream("/s/Talk")()
+    assert await asyncio.wait_for(call.code(), 5) is grpc.StatusCode.UNKNOWN
+    with pytest.raises(grpc.aio.AioRpcError):
+        await call.read()
+
+
 async def test_unary_calls_and_methods_that_are_not_there() -> None:
     calls = channel(double)
     assert (await calls.unary_unary("/s/Half")(Int32Value(value=8), timeout=5)).value == 4

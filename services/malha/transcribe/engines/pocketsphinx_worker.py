@@ -92,7 +92,7 @@ class UtteranceStream:
                 clean(segment.word),
                 segment.start_frame * FRAME_SECONDS,
                 (segment.end_frame + 1) * FRAME_SECONDS,
-                segment.prob,
+                min(1.0, segment.prob),
             )
             for segment in self._decoder.seg()
             if clean(segment.word)

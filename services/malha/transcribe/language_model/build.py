@@ -87,7 +87,7 @@ def _commonest(general: NGrams, known: Pronunciations) -> set[str]:
 
 _DESCRIPTION: Final = (
     "Makes calls.lm.bin, calls.dict and calls.means, which the pocketsphinx engine recognises English calls with, "
-    "from the templates in text/, the models in PocketSphinx's wheel and espeak-ng's speech. Takes about two minutes."
+    "from the templates in text/, the models in PocketSphinx's wheel and espeak-ng's speech. Takes about a minute of one core."
 )
 
 if __name__ == "__main__":
