@@ -23,6 +23,7 @@ from malha.api.synthesize.v1 import synthesize_pb2 as synthesize
 from malha.api.synthesize.v1 import synthesize_pb2_grpc
 from malha.api.transcribe.v1 import transcribe_pb2 as transcribe
 from malha.api.transcribe.v1 import transcribe_pb2_grpc
+from malha.runtime.relay import RelayServer
 
 TOKEN = "fake-token"
 ENGINE = media_pb2.Engine(name="fake", version="1", model="tiny")
@@ -214,6 +215,12 @@ class FakeServer(
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
 
 
+def _audio_handlers(fake: FakeServer) -> grpc.GenericRpcHandler:
+    """Audio, for calls that come in a relay."""
+    stream = grpc.stream_stream_rpc_method_handler(fake.Stream, audio.StreamRequest.FromString, audio.StreamResponse.SerializeToString)
+    return grpc.method_handlers_generic_handler("malha.api.audio.v1.AudioStreamService", {"Stream": stream})
+
+
 @asynccontextmanager
 async def serving(
     behaviour: Behaviour = polite, *, port: int = 0, credentials: grpc.ServerCredentials | None = None
@@ -221,6 +228,7 @@ async def serving(
     """A fake server on a free port of the loopback."""
     fake = FakeServer(behaviour)
     server = grpc.aio.server(options=OPTIONS)
+    server.add_generic_rpc_handlers((RelayServer([_audio_handlers(fake)]).handler(),))
     audio_pb2_grpc.add_AudioStreamServiceServicer_to_server(fake, server)
     transcribe_pb2_grpc.add_TranscribeServiceServicer_to_server(fake, server)
     synthesize_pb2_grpc.add_SynthesizeServiceServicer_to_server(fake, server)

@@ -10,12 +10,13 @@ ROOTS = ("services", "edge", "sdk")
 CAPABILITIES = {"audio", "transcribe", "synthesize", "models"}
 ALLOWED = {
     "runtime": {"api", "runtime"},
-    **{capability: {"api", "runtime", capability} for capability in CAPABILITIES},
-    "transcribe": {"api", "runtime", "transcribe", "models"},
+    "store": {"api", "runtime", "store"},
+    **{capability: {"api", "runtime", "store", capability} for capability in CAPABILITIES},
+    "transcribe": {"api", "runtime", "store", "transcribe", "models"},
     "edge": {"api", "runtime", "edge"},
     "sdk": {"sdk"},
-    "cli": {"api", "runtime", "cli", "bench", "sdk", "edge", *CAPABILITIES},
-    "bench": {"api", "runtime", "bench", "sdk", *CAPABILITIES},
+    "cli": {"api", "runtime", "store", "cli", "bench", "sdk", "edge", *CAPABILITIES},
+    "bench": {"api", "runtime", "store", "bench", "sdk", *CAPABILITIES},
 }
 
 
@@ -48,10 +49,10 @@ def test_namespace_folders_have_no_init() -> None:
         assert not (REPOSITORY / root / "malha" / "__init__.py").exists()
 
 
-def test_only_the_stream_runtime_reads_and_writes_a_servicer_context() -> None:
+def test_only_the_stream_runtime_and_the_relay_read_and_write_a_servicer_context() -> None:
     touching = {
         path.name
         for path in (REPOSITORY / "services").rglob("*.py")
         if "context.read()" in path.read_text() or "context.write(" in path.read_text()
     }
-    assert touching == {"stream.py"}
+    assert touching == {"stream.py", "relay.py"}

@@ -16,6 +16,7 @@ from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
 from malha.edge.errors import InvalidField, ServiceAway
 from malha.runtime.errors import MalhaError, Unauthenticated
 from malha.runtime.mesh import Mesh
+from malha.runtime.relay_client import RelayChannel
 from malha.runtime.status import DETAILS_KEY, from_rpc_error
 
 Metadata = tuple[tuple[str, str], ...]
@@ -98,7 +99,7 @@ class Bidi:
         self._call.cancel()
 
 
-def audio_call(channel: grpc.aio.Channel, metadata: Metadata) -> Bidi:
+def audio_call(channel: grpc.aio.Channel | RelayChannel, metadata: Metadata) -> Bidi:
     """A call on AudioStreamService.Stream."""
     return Bidi(channel.stream_stream(STREAM)(metadata=metadata), audio_pb2.StreamResponse)
 

@@ -24,6 +24,7 @@ from malha.edge.statuses import row
 from malha.runtime import logs
 from malha.runtime.errors import DeadlineExceeded, Internal, MalhaError
 from malha.runtime.logs import Event
+from malha.runtime.relay_client import RelayChannel
 
 log = logs.get("edge.session")
 
@@ -79,7 +80,7 @@ class Session:
     ``token`` is the one its upgrade came with, or empty; ``pace`` is that of all sockets.
     """
 
-    def __init__(self, socket: Socket, channel: grpc.aio.Channel, token: str, stall_seconds: float, pace: Pace) -> None:
+    def __init__(self, socket: Socket, channel: grpc.aio.Channel | RelayChannel, token: str, stall_seconds: float, pace: Pace) -> None:
         self.heard = Progress()
         self.told = Progress()
         self._socket = socket

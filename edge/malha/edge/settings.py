@@ -34,6 +34,10 @@ class EdgeSettings(MalhaSettings):
     busy_sockets: int = Field(
         400, ge=1, description="From so many open WebSockets on, raw audio is joined to pieces of 200 ms instead of 100 ms."
     )
+    relay: bool = Field(
+        default=True,
+        description="Carry all live calls in one stream, to one Audio process; false behind a balancer that places each call.",
+    )
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests and sockets a token, or an address without one, may start in a minute."
     )

@@ -63,7 +63,8 @@ class Sockets:
             self._count(end)
             return
         with tracing.server_span("malha.edge", "asr/stream", headers):
-            await self._run(Session(socket, self._mesh.channel("audio"), token, self._settings.stall_seconds, self._pace))
+            channel = self._mesh.relay("audio") if self._settings.relay else self._mesh.channel("audio")
+            await self._run(Session(socket, channel, token, self._settings.stall_seconds, self._pace))
 
     def _admit(self, token: str, address: str) -> None:
         if self._stopping:

@@ -10,31 +10,15 @@ from __future__ import annotations  # grpc's classes are generic for the type ch
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-Metadata = tuple[tuple[str, str | bytes], ...]
+from malha.runtime.carried import Context, Metadata, Status, find, wake
 
 ROOM = 4
 """Messages that may wait each way: a writer that is further ahead waits for the reader."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a generic handler is asked for a method with."""
-
-    method: str
-    invocation_metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class _Status:
-    code: grpc.StatusCode
-    details: str = ""
-    trailing: Metadata = ()
 
 
 class _Pipe:
@@ -56,7 +40,7 @@ class _Pipe:
         if self._ended:
             return False
         self._messages.append(message)
-        _wake(self._reader)
+        wake(self._reader)
         return True
 
     async def get(self) -> Message | None:
@@ -66,43 +50,14 @@ class _Pipe:
                 return None
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        _wake(self._writer)
+        wake(self._writer)
         return self._messages.popleft()
 
     def end(self) -> None:
         """Take no more; what is there can still be read."""
         self._ended = True
-        _wake(self._reader)
-        _wake(self._writer)
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
-
-
-class _Context:
-    """What a handler sees of a call: the part of ``grpc.aio.ServicerContext`` that runtime/rpc.py and runtime/stream.py use."""
-
-    def __init__(self, metadata: Metadata, requests: _Pipe, responses: _Pipe) -> None:
-        self.status = _Status(grpc.StatusCode.OK)
-        self._metadata = metadata
-        self._requests = requests
-        self._responses = responses
-
-    def invocation_metadata(self) -> Metadata:
-        return self._metadata
-
-    async def read(self) -> Any:
-        message = await self._requests.get()
-        return grpc.aio.EOF if message is None else message
-
-    async def write(self, message: Message) -> None:
-        await self._responses.put(message)
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
-        self.status = _Status(code, details, trailing_metadata)
-        raise grpc.aio.AbortError
+        wake(self._reader)
+        wake(self._writer)
 
 
 class InProcessCall:
@@ -110,7 +65,7 @@ class InProcessCall:
 
     def __init__(self, handler: Callable[[Any, Any], Any], metadata: Metadata) -> None:
         self._requests, self._responses = _Pipe(), _Pipe()
-        self._context = _Context(metadata, self._requests, self._responses)
+        self._context = Context(metadata, self._requests, self._responses)
         self._over = asyncio.Event()
         self.task = asyncio.get_running_loop().create_task(handler(None, self._context), name="in-process-call")
         self.task.add_done_callback(self._end)  # not the handler's own last step: one that is cancelled before its first has none
@@ -129,9 +84,8 @@ class InProcessCall:
         message = await self._responses.get()
         if message is not None:
             return message
-        status = self._context.status
-        if status.code is not grpc.StatusCode.OK:
-            raise grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.trailing), status.details)
+        if self._context.status.code is not grpc.StatusCode.OK:
+            raise self._context.status.error()
         return grpc.aio.EOF
 
     def cancel(self) -> bool:
@@ -146,7 +100,7 @@ class InProcessCall:
     async def details(self) -> str:
         """The text that goes with `code`."""
         await self._over.wait()
-        return self._context.status.details
+        return self._context.status.message
 
     async def initial_metadata(self) -> grpc.aio.Metadata:
         """None is sent."""
@@ -155,13 +109,10 @@ class InProcessCall:
     async def trailing_metadata(self) -> grpc.aio.Metadata:
         """What came with the status, once there is one."""
         await self._over.wait()
-        return grpc.aio.Metadata(*self._context.status.trailing)
+        return self._context.status.trailing
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            self._context.status = _Status(grpc.StatusCode.CANCELLED, "the call was given up")
-        elif task.exception() is not None and not isinstance(task.exception(), grpc.aio.AbortError):
-            self._context.status = _Status(grpc.StatusCode.UNKNOWN, "the handler failed")
+        self._context.ended(task)
         self._requests.end()
         self._responses.end()
         self._over.set()
@@ -189,15 +140,15 @@ class InProcessChannel:
         """What makes calls of a unary method."""
 
         async def ask(request: Message, *, metadata: Metadata = (), timeout: float | None = None) -> Any:  # noqa: ASYNC109 - grpc's own parameter
-            context = _Context(metadata, _Pipe(), _Pipe())
+            context = Context(metadata, _Pipe(), _Pipe())
             try:
                 async with asyncio.timeout(timeout):
                     return await self._find(method, metadata).unary_unary(request, context)
             except grpc.aio.AbortError:
                 status = context.status
             except TimeoutError:
-                status = _Status(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
-            raise grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.trailing), status.details)
+                status = Status(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time")
+            raise status.error()
 
         return ask
 
@@ -210,10 +161,7 @@ class InProcessChannel:
             await asyncio.wait(self._calls)
 
     def _find(self, method: str, metadata: Metadata) -> Any:
-        for handlers in self._handlers:
-            found = handlers.service(_Asked(method, metadata))
-            if found is not None:
-                return found
-        raise grpc.aio.AioRpcError(
-            grpc.StatusCode.UNIMPLEMENTED, grpc.aio.Metadata(), grpc.aio.Metadata(), f"{method} is not served in this process"
-        )
+        handler = find(self._handlers, method, metadata)
+        if handler is None:
+            raise Status(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served in this process").error()
+        return handler

@@ -8,6 +8,7 @@ import grpc
 from malha.runtime import tracing
 from malha.runtime.auth import current_principal
 from malha.runtime.inprocess import InProcessChannel
+from malha.runtime.relay_client import RelayChannel
 from malha.runtime.settings import RuntimeSettings
 
 MESSAGE_BYTES = 4 * 1024 * 1024
@@ -36,6 +37,7 @@ class Mesh:
         self._settings = settings
         self._default = default
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._relays: dict[str, RelayChannel] = {}
 
     def serve(self, capability: str, channel: InProcessChannel) -> None:
         """Tell that this process serves a capability."""
@@ -49,6 +51,13 @@ class Mesh:
             channel = self._channels[capability] = self._connect(self._target(capability) or self._default())
         return channel
 
+    def relay(self, capability: str) -> RelayChannel:
+        """A channel to a capability that carries all its calls in one stream, and so to one process."""
+        relay = self._relays.get(capability)
+        if relay is None:
+            relay = self._relays[capability] = RelayChannel(self.channel(capability))
+        return relay
+
     def _target(self, capability: str) -> str:
         return getattr(self._settings, f"{capability}_target", "")
 
@@ -61,6 +70,8 @@ class Mesh:
 
     async def close(self) -> None:
         """Close every channel."""
+        for relay in self._relays.values():
+            await relay.close()
         for channel in self._channels.values():
             await channel.close(grace=None)
         self._channels.clear()

@@ -17,6 +17,7 @@ from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.logs import Event
 from malha.runtime.mesh import MESSAGE_BYTES
 from malha.runtime.reflection import add_reflection
+from malha.runtime.relay import RelayServer
 from malha.runtime.rpc import Handlers, Service
 from malha.runtime.settings import RuntimeSettings, is_loopback
 from malha.runtime.stream import StreamLimits, Streams
@@ -55,7 +56,7 @@ class Server:
         self._starting: list[asyncio.Task[None]] = []
         self.port = 0
         handlers = (*map(self._handlers.service, services), *map(self._handlers.unimplemented, absent))
-        self._server.add_generic_rpc_handlers(handlers)
+        self._server.add_generic_rpc_handlers((*handlers, RelayServer(handlers).handler()))
         self.in_process = InProcessChannel(handlers)
         """To the services of this server, for clients in this process."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

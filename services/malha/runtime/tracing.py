@@ -48,6 +48,15 @@ def shutdown() -> None:
         _provider.shutdown()
 
 
+def propagated() -> tuple[tuple[str, str], ...]:
+    """Metadata that takes the present trace along, for calls that grpc's own interceptors do not see. None while tracing is off."""
+    if _provider is None:
+        return ()
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())
+
+
 @contextmanager
 def server_span(service: str, method: str, metadata: Mapping[str, str]) -> Iterator[trace.Span | None]:
     """The span of an RPC this process serves; None while tracing is off."""

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import Int32Value
 
 from malha.runtime.inprocess import ROOM, InProcessChannel
+from malha.runtime.status import DETAILS_KEY
 
 Handler = Callable[[Any, Any], Awaitable[None]]
 
@@ -18,7 +19,7 @@ def channel(handler: Handler) -> InProcessChannel:
         return Int32Value(value=request.value // 2)
 
     async def refuse(_: Int32Value, context: Any) -> Int32Value:
-        await context.abort(grpc.StatusCode.NOT_FOUND, "none", (("k", b"v"),))
+        await context.abort(grpc.StatusCode.NOT_FOUND, "none", ((DETAILS_KEY, b"v"),))
         raise AssertionError
 
     methods = {
@@ -50,14 +51,14 @@ async def test_a_status_comes_after_what_was_written_before_it() -> None:
     async def refuse(_: Any, context: Any) -> None:
         assert dict(context.invocation_metadata()) == {"a": "b"}
         await context.write(Int32Value(value=1))
-        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", (("k-bin", b"v"),))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", ((DETAILS_KEY, b"v"),))
 
     call = channel(refuse).stream_stream("/s/Talk")(metadata=(("a", "b"),))
     assert (await call.read()).value == 1
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call.read()
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert dict(raised.value.trailing_metadata()) == {"k-bin": b"v"}
+    assert dict(raised.value.trailing_metadata()) == {DETAILS_KEY: b"v"}
     assert await call.details() == "full"
 
 
