@@ -40,6 +40,13 @@ class Event(StrEnum):
     SOCKET_CLOSED = "socket_closed"
     REQUEST_REFUSED = "request_refused"
     MODEL_FILE_PULLED = "model_file_pulled"
+    STORE_AWAY = "store_away"
+    STORE_BACK = "store_back"
+    STORE_PARTITIONS_FAILED = "store_partitions_failed"
+    SESSION_ABANDONED = "session_abandoned"
+    CALL_RESUMED = "call_resumed"
+    TOKEN_ENDED = "token_ended"  # noqa: S105 - an event's name
+    TOKENS_UNCHECKED = "tokens_unchecked"
     LIBRARY = "library"
 
 

@@ -1,0 +1,112 @@
+"""What a session tells for good, in order, each only once it is stored.
+
+Events that are decided while others are being stored go together with the next commit. What the session's owner must know to go on is
+stored in the same transaction, as it stood when the batch was made: so it covers exactly the events that are stored.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from malha.runtime.errors import MalhaError
+from malha.store.group_commit import GroupCommit
+from malha.store.session_updates import SessionUpdate, StoredEvent, StoredSegment
+from malha.store.sessions import Held
+
+COMMIT_SECONDS: Final = 120.0
+"""How long PostgreSQL may be away before calls end, to be resumed."""
+
+
+class Columns(Protocol):
+    """How far a session has come, as the store keeps it."""
+
+    def columns(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+ProgressT = TypeVar("ProgressT", bound=Columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event, and how it is told once it is stored."""
+
+    event: StoredEvent
+    tell: Callable[[], None]
+    segment: StoredSegment | None = None
+    last: bool = False
+    """It closes the session."""
+
+
+class Ledger(Generic[ProgressT]):
+    """The durable events of one session. ``progress`` takes the session's state; ``fail`` is told why no more can be stored."""
+
+    def __init__(self, writer: GroupCommit, held: Held, progress: Callable[[], ProgressT], fail: Callable[[MalhaError], None]) -> None:
+        self.seq = held.last_seq
+        self.stored: ProgressT | None = None
+        """As of the last event that was stored."""
+        self._writer = writer
+        self._held = held
+        self._progress = progress
+        self._fail = fail
+        self._waiting: deque[Entry] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._failure: MalhaError | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything decided is stored."""
+        return self._task is None
+
+    def next_seq(self) -> int:
+        """The number of the event to be appended next."""
+        self.seq += 1
+        return self.seq
+
+    def append(self, entry: Entry) -> None:
+        """Store an event, then tell it."""
+        self._waiting.append(entry)
+        if self._task is None:
+            self._task = asyncio.create_task(self._store(), name="ledger")
+
+    async def settled(self) -> None:
+        """Wait until everything decided is stored and told. Raises why it cannot be."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+        if self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        """Store nothing more."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _store(self) -> None:
+        try:
+            while self._waiting:
+                batch = list(self._waiting)
+                self._waiting.clear()
+                progress = self._progress()
+                await self._writer.commit(self._update(batch, progress), deadline_seconds=COMMIT_SECONDS)
+                self.stored = progress
+                for entry in batch:
+                    entry.tell()
+        except MalhaError as error:
+            self._failure = error
+            self._fail(error)
+        finally:
+            self._task = None
+
+    def _update(self, batch: list[Entry], progress: ProgressT) -> SessionUpdate:
+        return SessionUpdate(
+            self._held.session_id,
+            self._held.epoch,
+            batch[-1].event.seq,
+            **progress.columns(),
+            state="closed" if batch[-1].last else "open",
+            events=[entry.event for entry in batch],
+            segments=[entry.segment for entry in batch if entry.segment is not None],
+        )

@@ -1,0 +1,45 @@
+"""One row in every table, for a tenant."""
+
+import uuid
+from dataclasses import dataclass
+
+from malha.store.database import Database
+
+FILL = """
+INSERT INTO tenant (id, name) VALUES ($1, 'tenant ' || $1::text);
+INSERT INTO token (tenant_id, digest) VALUES ($1, sha256($2::text::bytea));
+INSERT INTO customer (tenant_id, id, external_id) VALUES ($1, $2, 'c');
+INSERT INTO conversation (tenant_id, id, external_id, customer_id) VALUES ($1, $2, 'call', $2);
+INSERT INTO live_session (session_id, tenant_id, conversation_id, principal_digest, resume_digest, config) VALUES ($2, $1, $2, '', '', '');
+INSERT INTO event (session_id, seq, tenant_id, kind, body) VALUES ($2, 1, $1, 'final', '{}');
+INSERT INTO segment (tenant_id, session_id, segment_id, revision, channel, start_seconds, end_seconds, text) VALUES ($1, $2, 's', 1, 0, 0, 1, 'segredo');
+INSERT INTO message (tenant_id, conversation_id, sender_type, text) VALUES ($1, $2, 'customer', 'segredo');
+INSERT INTO state (tenant_id, conversation_id, key, value) VALUES ($1, $2, 'k', '1');
+INSERT INTO insight (tenant_id, id, conversation_id, session_id, type, trigger_seq, rule_version) VALUES ($1, $2, $2, $2, 't', 1, '1');
+INSERT INTO feedback (tenant_id, conversation_id, insight_id, stars) VALUES ($1, $2, $2, 5);
+INSERT INTO speaker (tenant_id, customer_id, consent, model, embedding) VALUES ($1, $2, '{}', 'm', '{0.5}');
+INSERT INTO interaction (tenant_id, conversation_id, insight_id, kind) VALUES ($1, $2, $2, 'shown');
+INSERT INTO ai_call (tenant_id, conversation_id, purpose, model, status) VALUES ($1, $2, 'p', 'm', 'ok');
+INSERT INTO job (tenant_id, conversation_id, kind) VALUES ($1, $2, 'k');
+INSERT INTO audit (tenant_id, actor, action) VALUES ($1, 'a', 'b');
+INSERT INTO tombstone (tenant_id, kind, object_id) VALUES ($1, 'customer', gen_random_uuid());
+"""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A tenant with one row in every table."""
+
+    tenant: uuid.UUID
+    item: uuid.UUID
+    """The id of its customer, conversation, session and insight. A UUIDv7."""
+
+
+async def fill(database: Database) -> Filled:
+    tenant = uuid.uuid4()
+    async with database.tenant_tx(tenant) as connection:
+        item = await connection.fetchval("SELECT malha_uuid7()")
+        for statement in filter(None, (line.strip() for line in FILL.split(";\n"))):
+            numbered = statement.replace("$1", f"'{tenant}'::uuid").replace("$2", f"'{item}'::uuid")
+            await connection.execute(numbered)
+    return Filled(tenant, item)
