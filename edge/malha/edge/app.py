@@ -25,6 +25,7 @@ from malha.runtime.mesh import Mesh
 
 STREAM = "/api/v1/asr/stream"
 HEALTH = "/api/v1/health"
+UNAUTHORIZED = 401
 
 
 def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: RateLimit, *, local: bool) -> Starlette:
@@ -45,7 +46,7 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
-                allow_methods=["DELETE", "GET", "POST", "PUT"],
+                allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
                 allow_headers=["Authorization", "Content-Type"],
             )
         )
@@ -74,18 +75,21 @@ class Guard:
             await send(message)
 
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        token, address = bearer(headers.get("authorization", "")), (scope.get("client") or ("",))[0]
         try:
             with tracing.server_span("malha.edge", scope["method"], headers):
-                await self._answer(scope, receive, told, headers.get("authorization", ""))
+                await self._answer(scope, receive, told, token, address)
         finally:
+            if token and status == UNAUTHORIZED:
+                self._limit.fail(address)
             route = getattr(scope.get("route"), "path", "none")
             metrics.REQUESTS.labels(route, str(status)).inc()
             metrics.REQUEST_SECONDS.labels(route).observe(perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, authorization: str) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, token: str, address: str) -> None:
         try:
             if scope["path"] != HEALTH:
-                self._limit.take(bearer(authorization), (scope.get("client") or ("",))[0])
+                self._limit.take(token, address)
         except MalhaError as error:
             await error_response(error, {"Connection": "close"})(scope, receive, send)
             return

@@ -1,52 +1,46 @@
 """How often one caller may come: token buckets, bounded in number."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 
 from malha.edge.errors import RateLimited
+from malha.runtime.addresses import address_group
+from malha.runtime.buckets import Buckets
 
 TOKENS_AN_ADDRESS = 10
 """An address may come this many times as often as one token: many may share it, but made-up tokens must not pass without end."""
-
-
-@dataclass(slots=True)
-class _Bucket:
-    left: float
-    at: float
+FAILURE_COST = 100
+"""What an unknown token costs its address, in requests: one forgotten browser tab harms nobody, who guesses is slowed."""
 
 
 class RateLimit:
-    """``per_minute`` requests a minute for each token, or address without one; they may come all at once.
-
-    The least recently used of more than ``most`` keys are forgotten, which gives those a full bucket again: the bound on memory wins
-    over exactness.
-    """
+    """``per_minute`` requests a minute for each token, or address without one; they may come all at once."""
 
     def __init__(self, per_minute: int, most: int = 16_384, clock: Callable[[], float] = monotonic) -> None:
         self._per_minute = per_minute
-        self._most = most
-        self._clock = clock
-        self._buckets: OrderedDict[bytes, _Bucket] = OrderedDict()
+        self._buckets = Buckets(most, clock)
 
     def take(self, token: str, address: str) -> None:
         """Count one request. Raises RateLimited with the time until the next one is free."""
         if token:
-            self._take(f"address of tokens {address}", self._per_minute * TOKENS_AN_ADDRESS)
-        self._take(f"token {token}" if token else f"address {address}", self._per_minute)
+            self._take(_shared(address), self._per_minute * TOKENS_AN_ADDRESS)
+        self._take(f"token {token}" if token else f"address {address_group(address)}", self._per_minute)
+
+    def fail(self, address: str) -> None:
+        """Count a token that nobody knew."""
+        self._buckets.take(_key(_shared(address)), self._per_minute * TOKENS_AN_ADDRESS, FAILURE_COST)
 
     def _take(self, name: str, per_minute: float) -> None:
-        now, key = self._clock(), hashlib.blake2b(name.encode(), digest_size=16).digest()
-        bucket = self._buckets.pop(key, None) or _Bucket(per_minute, now)
-        bucket.left = min(per_minute, bucket.left + (now - bucket.at) * per_minute / 60)
-        bucket.at = now
-        self._buckets[key] = bucket
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
-        if bucket.left < 1:
-            raise RateLimited(
-                "too many requests: come back later", retry_seconds=(1 - bucket.left) * 60 / per_minute, quota="requests_per_minute"
-            )
-        bucket.left -= 1
+        wait = self._buckets.take(_key(name), per_minute)
+        if wait:
+            raise RateLimited("too many requests: come back later", retry_seconds=wait, quota="requests_per_minute")
+
+
+def _shared(address: str) -> str:
+    return f"address of tokens {address_group(address)}"
+
+
+def _key(name: str) -> bytes:
+    """No bucket keeps a token."""
+    return hashlib.blake2b(name.encode(), digest_size=16).digest()

@@ -25,6 +25,7 @@ log = logs.get("edge.sockets")
 
 SUBPROTOCOL = "malha"
 BEARER_SUBPROTOCOL = "bearer."
+UNAUTHORIZED = 4401
 LOOK_SECONDS = 1.0
 """Between two looks at all sessions: how stalls are seen and messages counted."""
 END_SECONDS = 2.0
@@ -54,8 +55,9 @@ class Sockets:
         await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if SUBPROTOCOL in scope["subprotocols"] else None})
         socket: Socket = scope["extensions"][EXTENSION]
         token = bearer(headers.get("authorization", "")) or _subprotocol_token(scope["subprotocols"])
+        address = (scope.get("client") or ("",))[0]
         try:
-            self._admit(token, (scope.get("client") or ("",))[0])
+            self._admit(token, address)
         except MalhaError as error:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
             end = End.of(error)
@@ -64,7 +66,9 @@ class Sockets:
             return
         with tracing.server_span("malha.edge", "asr/stream", headers):
             channel = self._mesh.relay("audio") if self._settings.relay else self._mesh.channel("audio")
-            await self._run(Session(socket, channel, token, self._settings.stall_seconds, self._pace))
+            end = await self._run(Session(socket, channel, token, self._settings.stall_seconds, self._pace))
+        if end.code == UNAUTHORIZED:  # the token may have come with `start`
+            self._limit.fail(address)
 
     def _admit(self, token: str, address: str) -> None:
         if self._stopping:
@@ -75,7 +79,7 @@ class Sockets:
             )
         self._limit.take(token, address)
 
-    async def _run(self, session: Session) -> None:
+    async def _run(self, session: Session) -> End:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
         self._sessions[task] = session
@@ -96,6 +100,7 @@ class Sockets:
                 seconds=round(loop.time() - started, 3),
                 heard_bytes=session.heard.bytes,
             )
+        return end
 
     async def watch(self) -> None:
         """Look at all sessions, once in a while, until cancelled."""

@@ -38,6 +38,7 @@ BY_CODE = {
 
 BY_REASON = {
     "BODY_TOO_LARGE": Row(413, 1009),
+    "STATE_TOO_LARGE": Row(413, 4413),
     "CALL_BEHIND": Row(503, 4408, retryable=True),
     "EDGE_STOPPING": Row(503, 1012, retryable=True),
     "FRAME_TOO_LARGE": Row(413, 1009),

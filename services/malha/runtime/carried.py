@@ -52,16 +52,20 @@ class Sink(Protocol):
 
 
 class Context:
-    """What a handler sees of a call."""
+    """What a handler sees of a call. ``peer`` is that of the connection which carries it; none within a process."""
 
-    def __init__(self, metadata: Metadata, requests: Source, responses: Sink) -> None:
+    def __init__(self, metadata: Metadata, requests: Source, responses: Sink, peer: str = "") -> None:
         self.status = Status(grpc.StatusCode.OK)
         self._metadata = metadata
+        self._peer = peer
         self._requests = requests
         self._responses = responses
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
+
+    def peer(self) -> str:
+        return self._peer
 
     async def read(self) -> Any:
         message = await self._requests.get()

@@ -169,7 +169,7 @@ class RelayServer:
     async def _relay(self, _: object, context: Any) -> None:
         carrier = Carrier(api.RelayResponse, context.write)
         sending = asyncio.create_task(carrier.run(), name="relay-send")
-        calls = _Calls(self._handlers, carrier)
+        calls = _Calls(self._handlers, carrier, context.peer())
         try:
             while (request := await context.read()) is not grpc.aio.EOF:
                 for frame in request.frames:
@@ -185,9 +185,10 @@ class RelayServer:
 class _Calls:
     """The calls of one relay, as its server has them."""
 
-    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]], carrier: Carrier) -> None:
+    def __init__(self, handlers: Sequence[grpc.GenericRpcHandler[Any, Any]], carrier: Carrier, peer: str) -> None:
         self._handlers = handlers
         self._carrier = carrier
+        self._peer = peer
         self._calls: dict[int, tuple[End, asyncio.Task[Any]]] = {}
 
     def take(self, frame: api.Frame) -> None:
@@ -218,7 +219,8 @@ class _Calls:
             self._tell(number, Status(grpc.StatusCode.UNIMPLEMENTED, "no bidirectional method of that name is served here"))
             return
         end = End(self._carrier, number)
-        context = Context(metadata, _Requests(end, handler.request_deserializer), _Responses(end, handler.response_serializer))
+        requests, responses = _Requests(end, handler.request_deserializer), _Responses(end, handler.response_serializer)
+        context = Context(metadata, requests, responses, self._peer)
         task = asyncio.create_task(handler.stream_stream(None, context), name="relayed-call")
         self._calls[number] = end, task
         task.add_done_callback(lambda done: self._over(number, context.ended(done)))

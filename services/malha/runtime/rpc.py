@@ -14,9 +14,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from malha.runtime import logs, metrics, tracing
-from malha.runtime.auth import Authenticator, Principal, current_principal
+from malha.runtime.auth import Principal
 from malha.runtime.errors import Internal, MalhaError, ResourceExhausted, Unavailable, Unimplemented
+from malha.runtime.gate import Gate, Way
 from malha.runtime.logs import Event
+from malha.runtime.scopes import scope_of
 from malha.runtime.status import abort
 from malha.runtime.stream import MalformedMessage, Stream, Streams, decoder, first_message
 from malha.runtime.validation import stream_validator, validate
@@ -26,9 +28,13 @@ log = logs.get("runtime.rpc")
 
 @dataclass(frozen=True, slots=True)
 class StreamMethod:
-    """A bidirectional method: ``session`` runs one stream and returns when it is over."""
+    """A bidirectional method: ``session`` runs one stream and returns when it is over.
+
+    ``exempt`` tells of a stream, before its session runs, that it goes on with what was let in earlier: no quota refuses it.
+    """
 
     session: Callable[[Stream[Any, Any]], Awaitable[None]]
+    exempt: Callable[[Stream[Any, Any]], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,13 @@ class Service(Protocol):
 
 
 class Handlers:
-    """Makes handlers. One per server."""
+    """Makes handlers of calls that come one way. ``draining`` tells whether new streams are refused."""
 
-    def __init__(self, authenticator: Authenticator, streams: Streams) -> None:
-        self._authenticator = authenticator
+    def __init__(self, gate: Gate, streams: Streams, draining: Callable[[], bool], way: Way = Way.SOCKET) -> None:
+        self._gate = gate
         self._streams = streams
-        self.draining = False
+        self._draining = draining
+        self._way = way
 
     def service(self, service: Service) -> grpc.GenericRpcHandler[Any, Any]:
         """All methods of a service's contract."""
@@ -117,10 +124,11 @@ class Handlers:
         self._admit()
         opening = await first_message(context, self._streams.limits, check)
         stream: Stream[Any, Any] = Stream(context, opening, principal, metadata, self._streams.limits, service, check)
-        await self._streams.run(stream, method.session, service)
+        async with self._gate.serving(stream, self._way, exempt=method.exempt(stream)):
+            await self._streams.run(stream, method.session, service)
 
     def _admit(self) -> None:
-        if self.draining:
+        if self._draining():
             raise Unavailable("this server is stopping: connect again", reason="DRAINING", retry_seconds=0.25)
         if self._streams.full:
             raise ResourceExhausted(
@@ -135,16 +143,16 @@ class Handlers:
         if isinstance(request, MalformedMessage):
             raise request
         validate(request)
+        await self._gate.count(principal, self._way)
         return await method.answer(request, principal)
 
     async def _call(self, service: str, method: str, context: Any, run: Callable[[Principal, Mapping[str, str]], Awaitable[Any]]) -> Any:
         """Run one RPC: who calls, under which trace, how it ended."""
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        started, code = perf_counter(), grpc.StatusCode.OK
+        started, code, scope = perf_counter(), grpc.StatusCode.OK, scope_of(service, method)
         with tracing.server_span(service, method, metadata) as span:
             try:
-                principal = self._authenticator.authenticate(metadata.get("authorization", ""))
-                current_principal.set(principal)
+                principal = await self._gate.admit(context, metadata, scope, self._way)
                 return await run(principal, metadata)
             except asyncio.CancelledError:
                 code = grpc.StatusCode.CANCELLED

@@ -1,5 +1,7 @@
 """A gRPC server with Malha's services: start, serve, drain in two stages, stop."""
 
+from __future__ import annotations  # grpc's classes are generic for the type checker only
+
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +15,11 @@ from malha.runtime import logs
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import ENGINE_KEY
 from malha.runtime.errors import FailedPrecondition
+from malha.runtime.gate import Gate, Way
 from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.logs import Event
 from malha.runtime.mesh import MESSAGE_BYTES
+from malha.runtime.quotas import Quotas
 from malha.runtime.reflection import add_reflection
 from malha.runtime.relay import RelayServer
 from malha.runtime.rpc import Handlers, Service
@@ -37,7 +41,7 @@ OPTIONS = (
 
 
 class Server:
-    """Serves ``services``; contracts named in ``absent`` answer UNIMPLEMENTED."""
+    """Serves ``services``; contracts named in ``absent`` answer UNIMPLEMENTED. Without ``quotas`` nobody is limited."""
 
     def __init__(
         self,
@@ -46,18 +50,20 @@ class Server:
         settings: RuntimeSettings,
         authenticator: Authenticator,
         limits: StreamLimits | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self._services = services
         self._settings = settings
         self._server = grpc.aio.server(options=OPTIONS)
         self._streams = Streams(settings.max_streams, limits)
-        self._handlers = Handlers(authenticator, self._streams)
+        self._gate = Gate(authenticator, quotas)
+        self._draining = False
         self._health = _Health(services)
         self._starting: list[asyncio.Task[None]] = []
         self.port = 0
-        handlers = (*map(self._handlers.service, services), *map(self._handlers.unimplemented, absent))
+        handlers, inside = self._make_handlers(absent, Way.SOCKET), self._make_handlers(absent, Way.PROCESS)
         self._server.add_generic_rpc_handlers((*handlers, RelayServer(handlers).handler()))
-        self.in_process = InProcessChannel(handlers)
+        self.in_process = InProcessChannel(inside)
         """To the services of this server, for clients in this process."""
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if is_loopback(settings.host):
@@ -66,9 +72,10 @@ class Server:
     async def start(self) -> int:
         """Listen, then load the services side by side; each is SERVING once loaded. Returns the bound port.
 
-        Raises FailedPrecondition for an address that is taken or not allowed.
+        Raises FailedPrecondition for an address that is taken or not allowed, Unavailable while the store of tokens is away.
         """
         self.port = self._bind()
+        await self._gate.start()
         for service in self._services:
             await self._health.set(service.name, health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -96,7 +103,7 @@ class Server:
         log.info(Event.DRAIN_STARTED, streams=len(self._streams))
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_notice_seconds)
-        self._handlers.draining = True
+        self._draining = True
         self._streams.go_away(self._settings.drain_seconds)
         drained = await self._streams.wait_closed(self._settings.drain_seconds)
         await self._streams.end()
@@ -106,7 +113,12 @@ class Server:
         await asyncio.gather(*self._starting, return_exceptions=True)
         for service in self._services:
             await service.close()
+        await self._gate.close()
         log.info(Event.DRAIN_ENDED, drained=drained)
+
+    def _make_handlers(self, absent: Sequence[str], way: Way) -> tuple[grpc.GenericRpcHandler[Any, Any], ...]:
+        handlers = Handlers(self._gate, self._streams, lambda: self._draining, way)
+        return (*map(handlers.service, self._services), *map(handlers.unimplemented, absent))
 
     def _bind(self) -> int:
         settings = self._settings

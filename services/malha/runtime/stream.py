@@ -104,6 +104,7 @@ class Stream(Generic[Req, Resp]):
         self._reading = False
         self._failure: ReaderSlow | None = None
         self._session: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[MalhaError] = self._loop.create_future()
         self._count = 0
         self._received = metrics.MESSAGES.labels(service, "received")
         self._sent = metrics.MESSAGES.labels(service, "sent")
@@ -173,6 +174,11 @@ class Stream(Generic[Req, Resp]):
             await self._room.wait()
         self._outbox.append(_Waiting(response, self._loop.time()))
         self._wake.set()
+
+    def end(self, error: MalhaError) -> None:
+        """End it from outside its session, with a status that says why. What waits to be sent may be lost. The first one holds."""
+        if not self._ended.done():
+            self._ended.set_result(error)
 
     def _count_dropped(self) -> None:
         self.dropped_partials += 1
@@ -276,6 +282,10 @@ async def first_message(context: grpc.aio.ServicerContext[Any, Any], limits: Str
     return request
 
 
+def _stopping() -> Unavailable:
+    return Unavailable("this server is stopping: connect again", reason="DRAINING", retry_seconds=0.25)
+
+
 class Streams:
     """All streams of a server: it owns their session tasks, bounds their number and tells them to go away."""
 
@@ -283,7 +293,7 @@ class Streams:
         self.limits = limits or StreamLimits()
         self._max = max_streams
         self._running: dict[asyncio.Task[None], Stream[Any, Any]] = {}
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -301,15 +311,19 @@ class Streams:
         gauge = metrics.STREAMS.labels(service)
         gauge.inc()
         task.add_done_callback(lambda done: self._forget(done, gauge.dec))
+        ended = stream._ended  # noqa: SLF001
+        either: set[asyncio.Future[Any]] = {task, ended}
+        if self._stopping:
+            stream.end(_stopping())
         try:
-            await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
         if not task.done():
             # The status must leave first: cancelling the session's read() would take it along.
             asyncio.get_running_loop().call_later(CANCEL_AFTER_STATUS_SECONDS, task.cancel)
-            raise Unavailable("this server is stopping: connect again", reason="DRAINING", retry_seconds=0.25)
+            raise ended.result().with_traceback(None)  # it may be told to many streams
         await task
 
     def go_away(self, seconds: float) -> None:
@@ -327,8 +341,9 @@ class Streams:
     async def end(self) -> None:
         """End what is left, with a status that says so, and wait for it."""
         tasks = set(self._running)
-        if not self._ended.done():
-            self._ended.set_result(None)
+        self._stopping = True
+        for stream in self._running.values():
+            stream.end(_stopping())
         if tasks:
             await asyncio.wait(tasks, timeout=END_SECONDS)
 

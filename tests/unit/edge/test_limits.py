@@ -3,7 +3,7 @@
 import pytest
 
 from malha.edge.errors import RateLimited
-from malha.edge.limits import TOKENS_AN_ADDRESS, RateLimit
+from malha.edge.limits import FAILURE_COST, TOKENS_AN_ADDRESS, RateLimit
 from malha.edge.session import Progress
 from malha.edge.sockets import origin_allowed
 
@@ -51,6 +51,37 @@ def test_made_up_tokens_do_not_pass_without_end() -> None:
     for number in range(1000):
         passed += taken(limit, f"made up {number}", most=1)
     assert passed == 10 * TOKENS_AN_ADDRESS
+
+
+def test_who_guesses_is_slowed_and_one_forgotten_tab_is_not() -> None:
+    clock = Clock()
+    limit = RateLimit(600, clock=clock)
+    for _ in range(30):
+        limit.take("stale", "office")
+        limit.fail("office")
+    assert taken(limit, "good", "office") == 600
+    tried = 0
+    while taken(limit, f"guess {tried}", "there", most=1):
+        limit.fail("there")
+        tried += 1
+    assert 50 < tried <= 6000 / FAILURE_COST
+    with pytest.raises(RateLimited) as refused:
+        limit.take("another", "there")
+    assert refused.value.retry_seconds
+    for _ in range(1000):  # an hour of trying, each time as soon as it may
+        clock.now += 3.6
+        if taken(limit, f"guess {tried}", "there", most=1):
+            limit.fail("there")
+            tried += 1
+    assert tried <= 61 * 6000 / FAILURE_COST
+    clock.now += 60
+    limit.take("another", "there")
+
+
+def test_all_addresses_of_one_ipv6_network_are_one_caller() -> None:
+    limit = RateLimit(10, clock=Clock())
+    assert sum(taken(limit, "", f"2001:db8::{number}", most=1) for number in range(50)) == 10
+    assert taken(limit, "", "2001:db8:1::1") == 10
 
 
 def test_memory_is_bounded() -> None:
