@@ -36,6 +36,8 @@ class Binding:
     path: str
     body: str
     """``*``, the name of the field that is the body, or empty."""
+    alias: bool = False
+    """Whether the method has another address, which is the one to use."""
 
     @property
     def variables(self) -> list[str]:
@@ -57,15 +59,15 @@ def bindings() -> Iterator[Binding]:
                 continue
             rule = method.GetOptions().Extensions[annotations_pb2.http]
             for each in (rule, *rule.additional_bindings):
-                yield from _binding(capability, method, each)
+                yield from _binding(capability, method, each, alias=each is not rule)
 
 
-def _binding(capability: str, method: MethodDescriptor, rule: http_pb2.HttpRule) -> Iterator[Binding]:
+def _binding(capability: str, method: MethodDescriptor, rule: http_pb2.HttpRule, *, alias: bool) -> Iterator[Binding]:
     verb = rule.WhichOneof("pattern")
     if verb == "custom":
-        yield Binding(capability, method, rule.custom.kind.upper(), rule.custom.path, rule.body)
+        yield Binding(capability, method, rule.custom.kind.upper(), rule.custom.path, rule.body, alias)
     elif verb is not None:
-        yield Binding(capability, method, verb.upper(), getattr(rule, verb), rule.body)
+        yield Binding(capability, method, verb.upper(), getattr(rule, verb), rule.body, alias)
 
 
 @cache

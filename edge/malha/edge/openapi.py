@@ -176,7 +176,7 @@ def _operation(binding: Binding, schemas: Schemas) -> dict[str, Any]:
     method, fields = binding.method, {field.name: field for field in binding.method.input_type.fields}
     described = {"summary": comments()[method.full_name]} if method.full_name in comments() else {}
     operation: dict[str, Any] = {
-        "operationId": f"{method.containing_service.name}_{method.name}",
+        "operationId": f"{method.containing_service.name}_{method.name}{'_alias' if binding.alias else ''}",
         "tags": [method.containing_service.name],
         **described,
         "parameters": [

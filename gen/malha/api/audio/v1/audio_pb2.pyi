@@ -582,21 +582,31 @@ class Resume(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    HAVE_FROM_FIELD_NUMBER: _builtins.int
+    HAVE_FROM_FRAME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """From the last `opened`."""
     after_seq: _builtins.int
     """The last `seq` the caller has; later events are told again."""
+    have_from: _builtins.int
+    """Where the audio begins that the caller still has: its last `ack.keep_from`. Unset: it keeps none, and will send what comes from now on."""
+    have_from_frame: _builtins.int
+    """The `ack.keep_from_frame` that came with it."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         after_seq: _builtins.int = ...,
+        have_from: _builtins.int | None = ...,
+        have_from_frame: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_have_from", b"_have_from", "have_from", b"have_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_have_from", b"_have_from", "after_seq", b"after_seq", "have_from", b"have_from", "have_from_frame", b"have_from_frame", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__have_from: _TypeAlias = _typing.Literal["have_from"]  # noqa: Y015
+    _WhichOneofArgType__have_from: _TypeAlias = _typing.Literal["_have_from", b"_have_from"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__have_from) -> _WhichOneofReturnType__have_from | None: ...
 
 Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
@@ -709,6 +719,7 @@ class Opened(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
     RESUME_FROM_FIELD_NUMBER: _builtins.int
+    RESUME_FROM_FRAME_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session's id."""
     resume_token: _builtins.str
@@ -718,7 +729,9 @@ class Opened(_message.Message):
     server_version: _builtins.str
     """The server's version."""
     resume_from: _builtins.int
-    """Where to send audio from, after `resume`."""
+    """After `resume`: where to send audio from. Open partial segments are void; what was said in them comes again."""
+    resume_from_frame: _builtins.int
+    """The frame of the audio that begins there: of containers, whose positions are bytes; else the same number."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
         """Who recognises speech."""
@@ -747,10 +760,11 @@ class Opened(_message.Message):
         window: Global___Window | None = ...,
         server_version: _builtins.str = ...,
         resume_from: _builtins.int = ...,
+        resume_from_frame: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "vad", b"vad", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_rate", b"clock_rate", "engine", b"engine", "languages", b"languages", "resume_from", b"resume_from", "resume_token", b"resume_token", "server_version", b"server_version", "session_id", b"session_id", "vad", b"vad", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_rate", b"clock_rate", "engine", b"engine", "languages", b"languages", "resume_from", b"resume_from", "resume_from_frame", b"resume_from_frame", "resume_token", b"resume_token", "server_version", b"server_version", "session_id", b"session_id", "vad", b"vad", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -764,19 +778,23 @@ class Ack(_message.Message):
 
     RECEIVED_THROUGH_FIELD_NUMBER: _builtins.int
     KEEP_FROM_FIELD_NUMBER: _builtins.int
+    KEEP_FROM_FRAME_FIELD_NUMBER: _builtins.int
     received_through: _builtins.int
     """All audio before this position was received."""
     keep_from: _builtins.int
-    """Audio before this position is not needed again. Keep what lies after it, to resume."""
+    """Audio before this position is not needed again. Keep what lies after it, at most 60 s, to resume."""
+    keep_from_frame: _builtins.int
+    """The frame of the audio that begins there: of containers, whose positions are bytes; else the same number."""
     def __init__(
         self,
         *,
         received_through: _builtins.int = ...,
         keep_from: _builtins.int = ...,
+        keep_from_frame: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_from", b"keep_from", "received_through", b"received_through"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_from", b"keep_from", "keep_from_frame", b"keep_from_frame", "received_through", b"received_through"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,9 @@ import grpc
 import warnings
 
 from malha.api.conversation.v1 import conversation_pb2 as malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2
+from malha.api.conversation.v1 import customer_pb2 as malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2
+from malha.api.conversation.v1 import feedback_pb2 as malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2
+from malha.api.conversation.v1 import state_pb2 as malha_dot_api_dot_conversation_dot_v1_dot_state__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -50,35 +53,75 @@ class ConversationServiceStub:
                 request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SearchConversationsRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SearchConversationsResponse.FromString,
                 _registered_method=True)
+        self.UpsertConversation = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/UpsertConversation',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationResponse.FromString,
+                _registered_method=True)
+        self.UpdateConversation = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/UpdateConversation',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationResponse.FromString,
+                _registered_method=True)
         self.DeleteConversation = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/DeleteConversation',
                 request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteConversationRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteConversationResponse.FromString,
                 _registered_method=True)
+        self.CreateMessage = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/CreateMessage',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageResponse.FromString,
+                _registered_method=True)
         self.SaveState = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/SaveState',
-                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateRequest.SerializeToString,
-                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateResponse.FromString,
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateResponse.FromString,
                 _registered_method=True)
         self.GetState = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/GetState',
-                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateRequest.SerializeToString,
-                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateResponse.FromString,
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateResponse.FromString,
                 _registered_method=True)
         self.DeleteState = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/DeleteState',
-                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateRequest.SerializeToString,
-                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateResponse.FromString,
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateResponse.FromString,
                 _registered_method=True)
         self.ListStates = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/ListStates',
-                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesRequest.SerializeToString,
-                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesResponse.FromString,
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesResponse.FromString,
                 _registered_method=True)
         self.CreateFeedback = channel.unary_unary(
                 '/malha.api.conversation.v1.ConversationService/CreateFeedback',
-                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackRequest.SerializeToString,
-                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackResponse.FromString,
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ListFeedback = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/ListFeedback',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
+                _registered_method=True)
+        self.CreateCustomer = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/CreateCustomer',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerResponse.FromString,
+                _registered_method=True)
+        self.GetCustomer = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/GetCustomer',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerResponse.FromString,
+                _registered_method=True)
+        self.ListCustomers = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/ListCustomers',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersResponse.FromString,
+                _registered_method=True)
+        self.UpdateCustomer = channel.unary_unary(
+                '/malha.api.conversation.v1.ConversationService/UpdateCustomer',
+                request_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerResponse.FromString,
                 _registered_method=True)
 
 
@@ -87,7 +130,7 @@ class ConversationServiceServicer:
     """
 
     def GetConversation(self, request, context):
-        """Gets a conversation with its transcript.
+        """Gets a conversation with what was said and written in it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,14 +144,35 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchConversations(self, request, context):
-        """Searches transcripts.
+        """Finds the conversations in which something was said or written, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertConversation(self, request, context):
+        """Makes a conversation, or changes the one of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateConversation(self, request, context):
+        """Changes a conversation; what is not set stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteConversation(self, request, context):
-        """Deletes a conversation and all that belongs to it.
+        """Deletes a conversation and all that belongs to it. FAILED_PRECONDITION while a call of it goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateMessage(self, request, context):
+        """Adds a written message to a conversation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,7 +207,42 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateFeedback(self, request, context):
-        """Records what somebody thought of a conversation or of something in it.
+        """Records what somebody thought of a conversation or of an insight, or what they did with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeedback(self, request, context):
+        """Lists feedback, the newest first, with the averages of the whole range.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCustomer(self, request, context):
+        """Makes a customer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCustomer(self, request, context):
+        """Gets a customer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomers(self, request, context):
+        """Lists customers, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCustomer(self, request, context):
+        """Changes a customer; what is not set stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,35 +266,75 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SearchConversationsRequest.FromString,
                     response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SearchConversationsResponse.SerializeToString,
             ),
+            'UpsertConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertConversation,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationResponse.SerializeToString,
+            ),
+            'UpdateConversation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConversation,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationResponse.SerializeToString,
+            ),
             'DeleteConversation': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteConversation,
                     request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteConversationRequest.FromString,
                     response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteConversationResponse.SerializeToString,
             ),
+            'CreateMessage': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateMessage,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageResponse.SerializeToString,
+            ),
             'SaveState': grpc.unary_unary_rpc_method_handler(
                     servicer.SaveState,
-                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateRequest.FromString,
-                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateResponse.SerializeToString,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateResponse.SerializeToString,
             ),
             'GetState': grpc.unary_unary_rpc_method_handler(
                     servicer.GetState,
-                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateRequest.FromString,
-                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateResponse.SerializeToString,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateResponse.SerializeToString,
             ),
             'DeleteState': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteState,
-                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateRequest.FromString,
-                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateResponse.SerializeToString,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateResponse.SerializeToString,
             ),
             'ListStates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStates,
-                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesRequest.FromString,
-                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesResponse.SerializeToString,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesResponse.SerializeToString,
             ),
             'CreateFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateFeedback,
-                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackRequest.FromString,
-                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackResponse.SerializeToString,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackResponse.SerializeToString,
+            ),
+            'ListFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedback,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'CreateCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCustomer,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerResponse.SerializeToString,
+            ),
+            'GetCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCustomer,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerResponse.SerializeToString,
+            ),
+            'ListCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomers,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersResponse.SerializeToString,
+            ),
+            'UpdateCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCustomer,
+                    request_deserializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerRequest.FromString,
+                    response_serializer=malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -291,6 +430,60 @@ class ConversationService:
             _registered_method=True)
 
     @staticmethod
+    def UpsertConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/UpsertConversation',
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpsertConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConversation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/UpdateConversation',
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.UpdateConversationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteConversation(request,
             target,
             options=(),
@@ -318,6 +511,33 @@ class ConversationService:
             _registered_method=True)
 
     @staticmethod
+    def CreateMessage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/CreateMessage',
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def SaveState(request,
             target,
             options=(),
@@ -332,8 +552,8 @@ class ConversationService:
             request,
             target,
             '/malha.api.conversation.v1.ConversationService/SaveState',
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateRequest.SerializeToString,
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.SaveStateResponse.FromString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.SaveStateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -359,8 +579,8 @@ class ConversationService:
             request,
             target,
             '/malha.api.conversation.v1.ConversationService/GetState',
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateRequest.SerializeToString,
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.GetStateResponse.FromString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.GetStateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -386,8 +606,8 @@ class ConversationService:
             request,
             target,
             '/malha.api.conversation.v1.ConversationService/DeleteState',
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateRequest.SerializeToString,
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.DeleteStateResponse.FromString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.DeleteStateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -413,8 +633,8 @@ class ConversationService:
             request,
             target,
             '/malha.api.conversation.v1.ConversationService/ListStates',
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesRequest.SerializeToString,
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.ListStatesResponse.FromString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_state__pb2.ListStatesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -440,8 +660,143 @@ class ConversationService:
             request,
             target,
             '/malha.api.conversation.v1.ConversationService/CreateFeedback',
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackRequest.SerializeToString,
-            malha_dot_api_dot_conversation_dot_v1_dot_conversation__pb2.CreateFeedbackResponse.FromString,
+            malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.CreateFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/ListFeedback',
+            malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_feedback__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/CreateCustomer',
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.CreateCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/GetCustomer',
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.GetCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/ListCustomers',
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.ListCustomersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.conversation.v1.ConversationService/UpdateCustomer',
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerRequest.SerializeToString,
+            malha_dot_api_dot_conversation_dot_v1_dot_customer__pb2.UpdateCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -188,7 +188,12 @@ class Ack(betterproto2.Message):
 
     keep_from: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
     """
-    Audio before this position is not needed again. Keep what lies after it, to resume.
+    Audio before this position is not needed again. Keep what lies after it, at most 60 s, to resume.
+    """
+
+    keep_from_frame: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    The frame of the audio that begins there: of containers, whose positions are bytes; else the same number.
     """
 
 
@@ -599,7 +604,12 @@ class Opened(betterproto2.Message):
 
     resume_from: "int" = betterproto2.field(9, betterproto2.TYPE_UINT64)
     """
-    Where to send audio from, after `resume`.
+    After `resume`: where to send audio from. Open partial segments are void; what was said in them comes again.
+    """
+
+    resume_from_frame: "int" = betterproto2.field(10, betterproto2.TYPE_UINT64)
+    """
+    The frame of the audio that begins there: of containers, whose positions are bytes; else the same number.
     """
 
 
@@ -620,6 +630,16 @@ class Resume(betterproto2.Message):
     after_seq: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
     """
     The last `seq` the caller has; later events are told again.
+    """
+
+    have_from: "int | None" = betterproto2.field(3, betterproto2.TYPE_UINT64, optional=True)
+    """
+    Where the audio begins that the caller still has: its last `ack.keep_from`. Unset: it keeps none, and will send what comes from now on.
+    """
+
+    have_from_frame: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    The `ack.keep_from_frame` that came with it.
     """
 
 
