@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import grpc
 import numpy as np
 import pytest
 
-from malha.audio.service import AudioStreamService
+from fakes.postgres import Postgres, postgres_server
+from malha.audio.service import AudioStreamService, CallStore
 from malha.audio.settings import AudioSettings
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts
@@ -19,6 +21,9 @@ from malha.runtime.rpc import Service
 from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.stream import StreamLimits
+from malha.store.database import Database
+from malha.store.settings import StoreSettings
+from malha.store.tokens import Tokens
 from malha.synthesize.engines.espeak import EspeakEngine
 from malha.synthesize.service import SynthesizeService
 from malha.synthesize.settings import SynthesizeSettings
@@ -68,20 +73,25 @@ class RunningServer:
         *,
         speech: bool = False,
         in_process: bool = False,
+        store: tuple[Database, StoreSettings] | None = None,
     ) -> None:
+        """``store``: calls are kept there, and can be resumed."""
         load_contracts()
         self.port = 0
         self.engine = engine
         self._mesh = Mesh(settings, lambda: f"127.0.0.1:{self.port}")
+        kept = CallStore(*store) if store is not None else None
         services: list[Service] = [
-            AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe")),
+            AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe"), kept),
             TranscribeService(engine),
         ]
         if speech:
             synthesize = SynthesizeSettings(_env_file=None)
             services.append(SynthesizeService(EspeakEngine(synthesize), synthesize))
         absent = [name for name in SERVICES if name not in {service.name for service in services}]
-        self.server = Server(services, absent, settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir), limits)
+        tokens = Tokens(store[0]) if store is not None else None
+        authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
+        self.server = Server(services, absent, settings, authenticator, limits)
         if in_process:
             self._mesh.serve("transcribe", self.server.in_process)
 
@@ -129,6 +139,27 @@ def voice(seconds: float, rate: int = 16_000, loudness: float = 8_000.0, seed: i
 def silence(seconds: float, rate: int = 16_000, noise: float = 8.0, seed: int = 2) -> np.ndarray:
     """A quiet line. int16, mono."""
     return (np.random.default_rng(seed).standard_normal(int(seconds * rate)) * noise).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, started when the first test asks for it. Its thousand files are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="malha-test-") as directory, postgres_server(Path(directory)) as server:
+        yield server
+
+
+@pytest.fixture
+async def store(postgres: Postgres) -> AsyncIterator[StoreSettings]:
+    """A database of the test's own, migrated and empty."""
+    async with postgres.fresh() as settings:
+        yield settings
+
+
+@pytest.fixture
+async def database(store: StoreSettings) -> AsyncIterator[Database]:
+    """Connected to the test's own database as services are."""
+    async with await Database.connect(store) as connected:
+        yield connected
 
 
 BROWSER_FLAGS = (

@@ -7,7 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("services", "edge", "sdk")
-CAPABILITIES = {"audio", "transcribe", "synthesize", "models"}
+CAPABILITIES = {"audio", "conversation", "transcribe", "synthesize", "models"}
 ALLOWED = {
     "runtime": {"api", "runtime"},
     "store": {"api", "runtime", "store"},

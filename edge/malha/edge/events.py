@@ -57,6 +57,12 @@ def go_away_json(seconds: float) -> bytes:
     return orjson.dumps({"event": "go_away", "time_left_ms": round(seconds * 1000)})
 
 
+def resumed_json(opened: api.Opened, lost_seconds: float) -> bytes:
+    """The `session_resumed` event: the call goes on with another server, and another resume token. Partials that were open are void."""
+    fields = {"session_id": opened.session_id, "engine": opened.engine.name, "resume_token": opened.resume_token}
+    return orjson.dumps({"event": "session_resumed", **fields, "lost_ms": round(lost_seconds * 1000)})
+
+
 def warning_json(reason: str, message: str) -> bytes:
     """A `warning` of the edge itself."""
     return orjson.dumps({"event": "warning", "reason": reason, "message": message, "segment_id": ""})
@@ -124,6 +130,7 @@ def _opened(opened: api.Opened) -> Json:
         "model": opened.engine.model,
         "resume_token": opened.resume_token,
         "resume_from": opened.resume_from,
+        "resume_from_frame": opened.resume_from_frame,
         "clock_rate": opened.clock_rate,
         "languages": list(opened.languages),
         "vad_settings": {"threshold_multiplier": opened.vad.threshold_multiplier, "min_energy": opened.vad.min_energy},
@@ -134,7 +141,8 @@ def _opened(opened: api.Opened) -> Json:
 
 
 def _ack(ack: api.Ack) -> Json:
-    return {"event": "ack", "received_through": ack.received_through, "keep_from": ack.keep_from}
+    kept = {"keep_from": ack.keep_from, "keep_from_frame": ack.keep_from_frame}
+    return {"event": "ack", "received_through": ack.received_through, **kept}
 
 
 def _transcript(transcript: api.Transcript) -> Json:

@@ -11,6 +11,9 @@ from malha.edge.errors import InvalidField
 from malha.edge.pace import PIECE_SECONDS
 
 POSITION = struct.Struct(">Q")
+Piece = tuple[bytes, int, int]
+"""A serialized request of audio, the position it begins at, and how many units of position it holds."""
+
 _REQUEST_AUDIO = 2 << 3 | 2  # StreamRequest.audio, length-delimited
 _AUDIO_CONTENT = 1 << 3 | 2  # Audio.content, length-delimited
 _AUDIO_POSITION = 2 << 3  # Audio.position, varint
@@ -20,7 +23,8 @@ class Framer:
     """Frames the audio of one call.
 
     ``frame_bytes`` is the size of one sample on all channels, or 0 for containers, which are never joined: their pieces are handed on as
-    they come. A piece that is no whole number of frames is handed on alone, so that the server names the error.
+    they come. A piece that is no whole number of frames is handed on alone, so that the server names the error. Positions are counted, or the
+    client's own; only those are sent.
     """
 
     def __init__(self, *, frame_bytes: int = 0, rate: int = 0, positions: bool = False) -> None:
@@ -29,6 +33,11 @@ class Framer:
         self._full_bytes = self.piece_bytes = 0
         """What small pieces are joined to; 0 where they are not."""
         self.join_to(PIECE_SECONDS)
+        self.second_units = rate if frame_bytes else 0
+        """Positions per second; 0 for containers, whose positions are bytes."""
+        self.position = 0
+        """Where the next audio begins, as far as it was handed on."""
+        self._unit_bytes = frame_bytes or 1
         self._positions = positions
         self._gathered: list[bytes] = []
         self._size = 0
@@ -44,8 +53,12 @@ class Framer:
         self._full_bytes = round(self._second_bytes * seconds)
         self.piece_bytes = round(self._full_bytes * first)
 
-    def add(self, data: bytes) -> list[bytes]:
-        """Take a message's audio, prefixed by its position where the call has them; the requests to send now, in order."""
+    def begin_at(self, position: int) -> None:
+        """Count on from here: the call was resumed."""
+        self.position = position
+
+    def add(self, data: bytes) -> list[Piece]:
+        """Take a message's audio, prefixed by its position where the call has them; the pieces to send now, in order."""
         position = None
         if self._positions:
             if len(data) < POSITION.size:
@@ -56,10 +69,16 @@ class Framer:
         if not size:
             return []
         if size >= self.piece_bytes or size % self._frame_bytes:
-            return [*self.flush(), audio_request(data, position)] if self._size else [audio_request(data, position)]
+            return [*self.flush(), self._piece(data, position)] if self._size else [self._piece(data, position)]
         return self._join(data, position)
 
-    def _join(self, data: bytes, position: int | None) -> list[bytes]:
+    def _piece(self, data: bytes, position: int | None) -> Piece:
+        at = self.position if position is None else position
+        units = len(data) // self._unit_bytes
+        self.position = at + units
+        return audio_request(data, position), at, units
+
+    def _join(self, data: bytes, position: int | None) -> list[Piece]:
         requests = self.flush() if self._jumps(position) else []
         if not self._size:
             self._position = position
@@ -70,15 +89,21 @@ class Framer:
     def _jumps(self, position: int | None) -> bool:
         return self._size > 0 and self._position is not None and position != self._position + self._size // self._frame_bytes
 
-    def flush(self) -> list[bytes]:
-        """What has gathered, as a request."""
+    def flush(self) -> list[Piece]:
+        """What has gathered, as a piece."""
         if not self._size:
             return []
-        request = audio_request(b"".join(self._gathered), self._position)
+        piece = self._piece(b"".join(self._gathered), self._position)
         self._gathered.clear()
         self._size = 0
         self.piece_bytes = self._full_bytes
-        return [request]
+        return [piece]
+
+
+def placed(request: bytes, position: int) -> bytes:
+    """A serialized request of audio, told where it begins. Of serialized messages that follow each other, protobuf makes one."""
+    tail = bytes((_AUDIO_POSITION,)) + _varint(position)
+    return request + bytes((_REQUEST_AUDIO,)) + _varint(len(tail)) + tail
 
 
 def audio_request(content: bytes, position: int | None = None) -> bytes:

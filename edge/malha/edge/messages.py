@@ -34,6 +34,7 @@ ACTIONS = {
 DEFAULT_RATE = 16_000
 ANY_LANGUAGE = "auto"
 MAX_INT32 = 2**31 - 1
+MAX_INT63 = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,17 @@ def _start(fields: Fields) -> Opening:
         words=fields.flag("words"),
     )
     token, session_id, positions = fields.text("token"), fields.text("session_id"), fields.flag("positions")
-    framer = Framer(
-        frame_bytes=SAMPLE_BYTES.get(audio.encoding, 0) * (audio.channels or 1),
-        rate=audio.sample_rate_hertz,
-        positions=positions,
-    )
+    framer = _framer(audio, positions=positions)
     return Opening(api.StreamRequest(open=opening), framer, token, session_id, (*fields.unknown(), *vad.unknown()))
 
 
-def _format(fields: Fields) -> media_pb2.AudioFormat:
-    name = fields.text("encoding")
+def _framer(audio: media_pb2.AudioFormat, *, positions: bool) -> Framer:
+    frame_bytes = SAMPLE_BYTES.get(audio.encoding, 0) * (audio.channels or 1)
+    return Framer(frame_bytes=frame_bytes, rate=audio.sample_rate_hertz, positions=positions)
+
+
+def _format(fields: Fields, default: str = "") -> media_pb2.AudioFormat:
+    name = fields.text("encoding") or default
     if name not in ENCODINGS:
         raise UnsupportedFormat(f"encoding: must be one of {', '.join(ENCODINGS)}", violations={"encoding": "not supported"})
     encoding = ENCODINGS[name]
@@ -126,8 +128,17 @@ def _duration(fields: Fields, name: str) -> Duration | None:
 
 
 def _resume(fields: Fields) -> Opening:
-    request = api.StreamRequest(resume=api.Resume(token=fields.text("token"), after_seq=fields.integer("after_seq", 0, 2**63 - 1) or 0))
-    return Opening(request, Framer(positions=fields.flag("positions")), session_id=fields.text("session_id"))
+    """A call's client comes back, perhaps to another edge: how its audio is framed it says again, as in `start`."""
+    have_from = fields.integer("have_from", 0, MAX_INT63)
+    resume = api.Resume(
+        token=fields.text("token"),
+        after_seq=fields.integer("after_seq", 0, MAX_INT63) or 0,
+        have_from=have_from,
+        have_from_frame=fields.integer("have_from_frame", 0, MAX_INT63) or (have_from if have_from is not None else 0),
+    )
+    session_id = fields.text("session_id") or resume.token.partition(".")[0]
+    framer = _framer(_format(fields, "pcm16"), positions=fields.flag("positions"))
+    return Opening(api.StreamRequest(resume=resume), framer, fields.text("api_token"), session_id, tuple(fields.unknown()))
 
 
 def _control(**control: Any) -> api.StreamRequest:

@@ -12,14 +12,15 @@ from typing import Any
 import grpc
 
 from malha.api.audio.v1 import audio_pb2 as api
-from malha.edge.calls import Bidi, audio_call, metadata
+from malha.edge.calls import audio_call, metadata
 from malha.edge.errors import CallBehind, ReaderSlow, ServiceAway, UnexpectedBinary
-from malha.edge.events import error_json, event_json, go_away_json, warning_json
+from malha.edge.events import error_json, event_json, go_away_json, resumed_json, warning_json
 from malha.edge.framing import Framer
 from malha.edge.ids import new_session_id
 from malha.edge.messages import Opening, read_message, read_opening
 from malha.edge.pace import Pace
 from malha.edge.protocol import DUE, Socket
+from malha.edge.resuming import ResumableCall
 from malha.edge.statuses import row
 from malha.runtime import logs
 from malha.runtime.errors import DeadlineExceeded, Internal, MalhaError
@@ -138,7 +139,7 @@ class Session:
         identity = metadata(opening.token or self._token, opening.session_id or new_session_id())
         for name in opening.unknown:
             self._socket.tell_now(warning_json("UNKNOWN_FIELD", f"{name} is not known and has no effect"))
-        call = audio_call(self._channel, identity)
+        call = ResumableCall(lambda: audio_call(self._channel, identity), opening.framer, self._on_resumed)
         sides = [asyncio.create_task(self._side(side), name="edge-session") for side in (self._listen(call, opening), self._speak(call))]
         try:
             return await self._ended
@@ -160,7 +161,7 @@ class Session:
         if end is not None:
             self._end(end)
 
-    async def _listen(self, call: Bidi, opening: Opening) -> End | None:
+    async def _listen(self, call: ResumableCall, opening: Opening) -> End | None:
         """Client to server. None: the call is over, and the speaker tells why, after the events before it."""
         self.heard.busy = True
         await call.open(opening.request)
@@ -172,7 +173,7 @@ class Session:
             await self._after_stop()
         return End(LOST)
 
-    async def _carry(self, call: Bidi, framer: Framer) -> bool | None:
+    async def _carry(self, call: ResumableCall, framer: Framer) -> bool | None:
         """Hand on audio and controls: True after `stop`, False if the client left without, None once the call takes no more.
 
         The hot path: ten times a second for each call.
@@ -187,23 +188,21 @@ class Session:
                 gathered = framer.piece_bytes
                 self._socket.gather(gathered, joined, pace.wake)
             message = await hear(framer.waiting)
-            stopped = False
             if message is None:
                 return False
             heard.bytes += len(message)
-            if isinstance(message, str):
-                request = read_message(message)
-                stopped = request.HasField("finish")
-                requests = [*framer.flush(), request.SerializeToString()]
-            else:
-                requests = framer.flush() if message is DUE else framer.add(message)
-            for each in requests:
-                heard.busy = True
-                if not await write(each):
+            said = read_message(message) if isinstance(message, str) else None
+            heard.busy = True
+            for piece in framer.add(message) if isinstance(message, bytes) and message is not DUE else framer.flush():
+                if not await write(piece):
                     return None
-                heard.busy = False
                 heard.messages += 1
-            if stopped:
+            if said is not None:
+                if not await call.say(said):
+                    return None
+                heard.messages += 1
+            heard.busy = False
+            if said is not None and said.HasField("finish"):
                 return True
 
     async def _after_stop(self) -> None:
@@ -215,13 +214,16 @@ class Session:
             message = await self._socket.hear()
         await asyncio.sleep(FINISH_SECONDS)
 
-    async def _speak(self, call: Bidi) -> End:
+    async def _speak(self, call: ResumableCall) -> End:
         """Server to client."""
         closed = False
         while (response := await call.read()) is not None:
             closed = closed or response.HasField("closed")
             await self._tell(response)
         return End(CLOSED) if closed else End.of(ServiceAway("the call's server ended it without a word: call again"))
+
+    def _on_resumed(self, opened: api.Opened, lost_seconds: float) -> None:
+        self._socket.tell_now(resumed_json(opened, lost_seconds))
 
     async def _tell(self, response: api.StreamResponse) -> None:
         told, text = self.told, event_json(response)

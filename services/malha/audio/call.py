@@ -27,18 +27,20 @@ from malha.audio.events import (
 )
 from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
+from malha.audio.progress import ChannelProgress, Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, Utterance
 from malha.audio.results import OpenUtterance, Results
 from malha.audio.timeline import Timeline
+from malha.audio.track import Track
 from malha.audio.vad import RATES, Samples, VoiceActivity
 from malha.runtime.errors import UnsupportedFormat
 
 ACK_SECONDS = 1.0
-PRE_ROLL_SECONDS = 2.0
-"""Audio a client keeps before what is open, so that a new owner of the call can find its footing (voice activity, noise floor)."""
 WORKING_RATE = 16_000
 FEED_BYTES = 4_096
 """How much of a container is decoded before other calls have their turn."""
+HEADER_BYTES = 65_536
+"""Containers with a longer header than this cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +75,51 @@ class _Channel:
         self.muted = False
         self.utterance: Utterance | None = None
         self.ordinal = 0
+        self.heard_through = 0
+        """Frame up to which an earlier owner of the call has heard it."""
+
+    def restore(self, progress: ChannelProgress) -> None:
+        """Go on where an earlier owner of the call was."""
+        self.muted, self.ordinal, self.heard_through = progress.muted, progress.ordinal, progress.frame
+        figures = self.figures
+        figures.segments, figures.talk_seconds, figures.dtmf_digits = progress.segments, progress.talk_seconds, progress.dtmf_digits
 
 
 class Call:
     """A call from its first audio to its last final. One task at a time may use it."""
 
-    def __init__(self, config: CallConfig, recogniser: RecogniserFactory, emit: Callable[[CallEvent, int], None]) -> None:
-        """``emit(event, position)`` is told every event, with how far the audio had come when it was decided."""
-        self.figures = Figures([])
+    def __init__(
+        self, config: CallConfig, recogniser: RecogniserFactory, emit: Callable[[CallEvent, int], None], progress: Progress | None = None
+    ) -> None:
+        """``emit(event, position)`` is told every event, with how far the audio had come when it was decided. ``progress`` is where an
+        earlier owner of the call was.
+        """
+        self.figures = Figures([]) if progress is None else Figures([], gaps=progress.gaps, failed_segments=progress.failed_segments)
         self._config = config
         self._recogniser = recogniser
         self._emit = emit
         self._raw = config.encoding in RAW_ENCODINGS
-        self._timeline = Timeline()
+        self._resumed = progress
+        self._timeline = Timeline(progress.position if progress is not None else 0)
         self._results = Results(emit, self.figures, self._timeline, live=config.live)
         self._decoder: Decoder | None = None
         self._channels: list[_Channel] = []
         self._rate = 0
-        self._working_rate = WORKING_RATE
-        self._base_seconds = 0.0
-        self._base_position = 0
-        self._on_hold = False
+        rate = config.sample_rate if self._raw and config.sample_rate in RATES else WORKING_RATE
+        start = (progress.frame, progress.position) if progress is not None else (0, 0)
+        self._track = Track(raw=self._raw, working_rate=rate, rate=config.sample_rate if self._raw else rate, start=start)
+        self._header = bytearray(progress.header if progress is not None else b"")
+        self._on_hold = progress.on_hold if progress is not None else False
         self._acked_at = time.monotonic()
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=64)
         """(samples of this run through which audio came, when)"""
-        self._restarts: deque[tuple[int, int]] = deque([(0, 0)], maxlen=512)
-        """(frame, byte) of the places a container can be decoded from again"""
 
     async def open(self) -> Opened:
         """Connect the recognisers. Raises UnsupportedFormat, or what Transcribe answers."""
         config = self._config
         if config.encoding != "pcm":
-            self._decoder = create_decoder(config.encoding, config.sample_rate, config.channels)
-        opened = await self._open_channels(config.channels, config.sample_rate)
+            self._decoder = self._make_decoder()
+        opened = await self._open_channels(config.channels)
         return Opened(
             engine=opened.engine.name,
             engine_version=opened.engine.version,
@@ -113,6 +127,16 @@ class Call:
             languages=(opened.language,) if opened.language else (),
             clock_rate=config.sample_rate if self._raw else 0,
         )
+
+    def _make_decoder(self) -> Decoder:
+        config, resumed = self._config, self._resumed
+        decoder = create_decoder(config.encoding, config.sample_rate, config.channels)
+        if resumed is not None and not self._raw and resumed.position:
+            if not resumed.header:
+                raise UnsupportedFormat("this container cannot be read from the middle: open a new call", reason="CONTAINER_GAP")
+            decoder.feed(resumed.header)
+            decoder.restart(resumed.position, resumed.frame)
+        return decoder
 
     async def add(self, content: bytes, position: int | None) -> None:
         """Take in audio in the client's encoding; returns once there is room for more. Raises UnsupportedFormat for what cannot be decoded."""
@@ -133,9 +157,11 @@ class Call:
 
     async def _feed_container(self, decoder: Decoder, content: bytes) -> None:
         """Little by little: a few kilobytes of hostile Opus can hold minutes of audio, and other calls have their turn between."""
+        if not decoder.header_bytes and len(self._header) < HEADER_BYTES:
+            self._header += content
         for at in range(0, len(content), FEED_BYTES):
             self.add_samples(decoder.feed(content[at : at + FEED_BYTES]), decoder.sample_rate or 0)
-            self._restarts.append((decoder.keep_from_frame, decoder.keep_from_byte))
+            self._track.restart_at(decoder.keep_from_frame, decoder.keep_from_byte)
             if at:
                 await asyncio.sleep(0)
 
@@ -154,6 +180,8 @@ class Call:
             mono = samples.ravel() if given == 1 else np.ascontiguousarray(samples[:, channel.index])
             if channel.resampler is not None:
                 mono = channel.resampler.feed(mono)
+            if channel.heard_through:
+                mono = self._prime(channel, mono)
             if self._on_hold or channel.muted:
                 channel.endpointer.skip(mono.size)
             else:
@@ -165,23 +193,38 @@ class Call:
         if now - self._acked_at >= ACK_SECONDS:
             self.acknowledge(now)
 
+    def _prime(self, channel: _Channel, mono: Samples) -> Samples:
+        """Keep what an earlier owner has heard from being heard again; what is left."""
+        known = self._track.samples(channel.heard_through) - channel.endpointer.received
+        if known < mono.size:
+            channel.heard_through = 0
+        if known > 0:
+            channel.endpointer.prime(mono[:known])
+            return mono[known:]
+        return mono
+
     def count(self, units: int) -> None:
         """Count audio that is gathered before it is heard (a file), and acknowledge it each second."""
         self._timeline.place(None, units)
         now = time.monotonic()
         if now - self._acked_at >= ACK_SECONDS:
             self._acked_at = now
-            self._emit(Ack(self._timeline.received_through, 0), self._timeline.received_through)
+            self._emit(Ack(self._timeline.received_through, 0, 0), self._timeline.received_through)
 
     async def expect_channels(self, count: int) -> None:
         """Listen to ``count`` channels, where a file turned out to have more than roles were given."""
         if self._rate == 0 and count > len(self._channels):
-            await self._open_channels(count, self._config.sample_rate)
+            await self._open_channels(count)
 
     @property
     def received_through(self) -> int:
         """The position all audio before which was received."""
         return self._timeline.received_through
+
+    @property
+    def resumed_from(self) -> tuple[int, int]:
+        """(position, frame) where an earlier owner's audio is heard on from; zeros for a call that began here."""
+        return (self._resumed.position, self._resumed.frame) if self._resumed is not None else (0, 0)
 
     async def room(self) -> None:
         """Wait while too much audio waits for its finals."""
@@ -192,7 +235,7 @@ class Call:
     def acknowledge(self, now: float | None = None) -> None:
         """Tell how far the audio is received and which of it may be forgotten."""
         self._acked_at = time.monotonic() if now is None else now
-        self._emit(Ack(self._timeline.received_through, self._keep_from()), self._timeline.received_through)
+        self._emit(Ack(self._timeline.received_through, *self._kept()), self._timeline.received_through)
 
     def flush(self) -> None:
         """End every open utterance now."""
@@ -227,7 +270,7 @@ class Call:
         self.flush()
         for channel in self._channels:
             await channel.recogniser.finish()
-        self.figures.duration_seconds = self._seconds(max((channel.endpointer.received for channel in self._channels), default=0))
+        self.figures.duration_seconds = self._track.seconds(max((channel.endpointer.received for channel in self._channels), default=0))
         self.acknowledge()
         return self.figures
 
@@ -239,46 +282,36 @@ class Call:
     def _frame_bytes(self) -> int:
         return self._config.channels * (2 if self._config.encoding == "pcm16" else 1)
 
-    async def _open_channels(self, count: int, sample_rate: int) -> transcribe_api.Opened:
+    async def _open_channels(self, count: int) -> transcribe_api.Opened:
         """Open recognisers before the audio is known: raw audio's rate is given, containers are taken to 16 kHz."""
-        rate = self._working_rate = sample_rate if self._raw and sample_rate in RATES else WORKING_RATE
         for index in range(len(self._channels), count):
             role = self._config.roles[index] if index < len(self._config.roles) else Role.UNKNOWN
-            self._channels.append(self._make_channel(index, role, rate))
-            channel = self._channels[index]
+            channel = self._make_channel(index, role)
+            self._channels.append(channel)
             channel.endpointer.incremental = (await channel.recogniser.open()).incremental
         self.figures.channels = [channel.figures for channel in self._channels]
         return self._channels[0].recogniser.opened
 
-    def _make_channel(self, index: int, role: Role, rate: int) -> _Channel:
-        voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy)
+    def _make_channel(self, index: int, role: Role) -> _Channel:
+        rate, resumed = self._track.working_rate, self._resumed
+        known = resumed.channels[index] if resumed is not None and index < len(resumed.channels) else None
+        floor = known.noise_floor if known is not None else 0.0
+        voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy, floor)
         recogniser = self._recogniser(rate, self._results.listener)
-        return _Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser, None)
+        channel = _Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser, None)
+        if known is not None:
+            channel.restore(known)
+        return channel
 
     def _set_up(self, sample_rate: int, channels: int) -> None:
         """The first samples tell a container's rate."""
-        self._rate = sample_rate
-        if sample_rate != self._working_rate:
+        self._rate = self._track.rate = sample_rate
+        if sample_rate != self._track.working_rate:
             for channel in self._channels:
-                channel.resampler = Resampler(sample_rate, self._working_rate)
+                channel.resampler = Resampler(sample_rate, self._track.working_rate)
         if channels < len(self._channels):
             message = f"the audio has {channels} channel and the call has {len(self._channels)} roles: every channel hears the same"
             self._emit(Warned("FEWER_CHANNELS", message), self._timeline.received_through)
-
-    def _seconds(self, samples: int) -> float:
-        return self._base_seconds + samples / self._working_rate
-
-    def _position(self, samples: int) -> int:
-        """The client's position of a sample of this run; of containers, the latest place before it that decoding can restart from."""
-        frame = samples * self._rate // self._working_rate
-        if self._raw:
-            return self._base_position + frame
-        return next((byte for at, byte in reversed(self._restarts) if at <= frame), 0)
-
-    @property
-    def _container_pre_roll(self) -> int:
-        """Samples of pre-roll, taken off before a container's byte is looked up; raw positions have theirs taken off in the end."""
-        return 0 if self._raw else int(PRE_ROLL_SECONDS * self._working_rate)
 
     def _on_gap(self, start: int, end: int) -> None:
         self.flush()
@@ -291,20 +324,46 @@ class Call:
         for channel in self._channels:
             channel.endpointer.restart()
         self._arrivals.clear()
-        self._base_position = end
-        self._base_seconds = end / self._config.sample_rate
+        self._track.begin(end)
 
-    def _keep_from(self) -> int:
-        """The first position that may be needed again: of what waits for a final or is open, less the pre-roll."""
-        needed = []
-        for channel in self._channels:
-            waiting = channel.recogniser.waiting
-            needed.append(
-                waiting[0].context.start_position if waiting else self._position(channel.endpointer.keep_from - self._container_pre_roll)
-            )
-        if not self._raw:
-            return min(needed)
-        return max(0, min(needed) - int(PRE_ROLL_SECONDS * self._config.sample_rate))
+    def _needed(self, channel: _Channel) -> int:
+        """The first frame of a channel that waits for a final or is open."""
+        waiting = channel.recogniser.waiting
+        if waiting:
+            first: int = waiting[0].context.start_frame
+            return first
+        return max(channel.heard_through, self._track.frame(channel.endpointer.keep_from))
+
+    def _kept(self) -> tuple[int, int]:
+        """(position, frame) from which on audio may be needed again."""
+        return self._track.kept(min(self._needed(channel) for channel in self._channels))
+
+    def progress(self) -> Progress:
+        """How far the call has come, as of the last final told."""
+        position, frame = self._kept()
+        header_bytes = self._decoder.header_bytes if self._decoder is not None else 0
+        return Progress(
+            position=position,
+            frame=frame,
+            rate=self._track.rate,
+            channels=tuple(self._channel_progress(channel) for channel in self._channels),
+            on_hold=self._on_hold,
+            gaps=self.figures.gaps,
+            failed_segments=self.figures.failed_segments,
+            header=bytes(self._header[:header_bytes]),
+        )
+
+    def _channel_progress(self, channel: _Channel) -> ChannelProgress:
+        waiting, figures = channel.recogniser.waiting, channel.figures
+        return ChannelProgress(
+            frame=self._needed(channel),
+            ordinal=waiting[0].context.ordinal - 1 if waiting else channel.ordinal,
+            noise_floor=channel.endpointer.noise_floor,
+            muted=channel.muted,
+            segments=figures.segments,
+            talk_seconds=figures.talk_seconds,
+            dtmf_digits=figures.dtmf_digits,
+        )
 
     def _on_endpoint(self, channel: _Channel, event: EndpointEvent) -> None:
         position = self._timeline.received_through
@@ -317,9 +376,10 @@ class Call:
                 channel.index,
                 channel.figures,
                 f"{channel.index}-{channel.ordinal}",
-                self._seconds(event.start),
-                self._seconds(event.speech_start),
-                self._position(event.start - self._container_pre_roll),
+                self._track.seconds(event.start),
+                self._track.seconds(event.speech_start),
+                self._track.frame(event.start),
+                channel.ordinal,
             )
             channel.utterance = channel.recogniser.begin(context)
             self._emit(SpeechStarted(channel.index, context.start), position)
@@ -330,9 +390,8 @@ class Call:
         utterance, channel.utterance = channel.utterance, None
         assert utterance is not None
         context: OpenUtterance = utterance.context
-        context.end = self._seconds(event.speech_end)
+        context.end = self._track.seconds(event.speech_end)
         context.decided_position = position
         context.arrived = next((when for through, when in self._arrivals if through >= event.speech_end), time.monotonic())
-        channel.figures.talk_seconds += context.end - context.start
         self._emit(SpeechEnded(channel.index, context.end), position)
         channel.recogniser.end(utterance)

@@ -101,6 +101,11 @@ class Endpointer:
         )
 
     @property
+    def noise_floor(self) -> float:
+        """RMS of the channel while nobody speaks, in 16-bit units."""
+        return self._voice.noise_floor
+
+    @property
     def speaking(self) -> bool:
         """Whether an utterance is open."""
         return self._speaking
@@ -162,6 +167,13 @@ class Endpointer:
         self._audio.skip(samples)
         self._frames = self._audio.end // self._frame
         self._history = 0
+        self._floor = self._audio.end
+
+    def prime(self, samples: Samples) -> None:
+        """Take in audio that was heard before, by another process: only the noise floor learns from it."""
+        self._voice.feed(samples)
+        self._audio.skip(samples.size)
+        self._frames = self._audio.end // self._frame
         self._floor = self._audio.end
 
     def restart(self) -> None:

@@ -36,10 +36,11 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Audio up to ``received_through`` has come; what lies before ``keep_from`` is not needed again."""
+    """Audio up to ``received_through`` has come; what lies before ``keep_from``, which is ``keep_from_frame`` of the media, is not needed again."""
 
     received_through: int
     keep_from: int
+    keep_from_frame: int
 
 
 @dataclass(frozen=True, slots=True)

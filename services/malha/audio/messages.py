@@ -103,7 +103,9 @@ def event_fields(event: CallEvent) -> dict[str, Any]:
     """The one field of StreamResponse that an event sets."""
     match event:
         case Ack():
-            return {"ack": api.Ack(received_through=event.received_through, keep_from=event.keep_from)}
+            return {
+                "ack": api.Ack(received_through=event.received_through, keep_from=event.keep_from, keep_from_frame=event.keep_from_frame)
+            }
         case Segment():
             return {"transcript": _transcript(event)}
         case SpeechStarted():

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -53,6 +54,8 @@ class Utterance:
     deadline: float = 0.0
     sent: int = 0
     flushed: bool = False
+    tell: Callable[[], None] | None = None
+    """Tells its final, or that it failed, once it is its turn."""
 
     @property
     def size(self) -> int:
@@ -120,7 +123,7 @@ class ChannelRecogniser:
     def end(self, utterance: Utterance) -> None:
         """End the utterance; its final follows within ``final_seconds``, or `failed` is told."""
         if not utterance.pieces:
-            self._settle(utterance)
+            self._settle(utterance, lambda: None)
             return
         utterance.ended = True
         utterance.deadline = self._loop.time() + self._config.final_seconds
@@ -203,15 +206,15 @@ class ChannelRecogniser:
             except MalhaError as error:
                 self._give_up_overdue(error)
         for utterance in self._waiting:
-            utterance.sent, utterance.flushed = 0, False
+            if utterance.tell is None:
+                utterance.sent, utterance.flushed = 0, False
         self._by_ordinal.clear()
         log.info(Event.RECOGNISER_BACK, waiting=len(self._waiting), attempts=attempt)
 
     def _give_up_overdue(self, error: MalhaError) -> None:
         now = self._loop.time()
-        for utterance in [utterance for utterance in self._waiting if utterance.ended and utterance.deadline < now]:
-            self._settle(utterance)
-            self._listener.failed(utterance, error.reason, error.message)
+        for utterance in [each for each in self._waiting if each.ended and each.tell is None and each.deadline < now]:
+            self._settle(utterance, partial(self._listener.failed, utterance, error.reason, error.message))
 
     async def _send(self) -> None:
         """Send what waits, in order; an utterance is sent as it grows only to an engine that gains from it."""
@@ -260,8 +263,7 @@ class ChannelRecogniser:
             elif kind == "final":
                 utterance = self._by_ordinal.pop(response.final.utterance, None)
                 if utterance is not None:
-                    self._settle(utterance)
-                    self._listener.final(utterance, response.final)
+                    self._settle(utterance, partial(self._listener.final, utterance, response.final))
             elif kind == "failed":
                 self._on_failed(response.failed)
 
@@ -275,16 +277,22 @@ class ChannelRecogniser:
         if failed.retryable and self._loop.time() < utterance.deadline:
             self._loop.call_later(RETRY_SECONDS, self._again, utterance)
             return
-        self._settle(utterance)
-        self._listener.failed(utterance, failed.reason, failed.message)
+        self._settle(utterance, partial(self._listener.failed, utterance, failed.reason, failed.message))
 
     def _again(self, utterance: Utterance) -> None:
         utterance.sent, utterance.flushed = 0, False
         self._wake.set()
 
-    def _settle(self, utterance: Utterance) -> None:
-        self._waiting.remove(utterance)
-        self._waiting_bytes -= utterance.size
+    def _settle(self, utterance: Utterance, tell: Callable[[], None]) -> None:
+        """The utterance has its end, which is told once those before it have theirs.
+
+        So one position says what of a channel is done: a call that is resumed is heard again from there, and nothing after it was told.
+        """
+        utterance.tell = tell
+        while self._waiting and (first := self._waiting[0]).tell is not None:
+            del self._waiting[0]
+            self._waiting_bytes -= first.size
+            first.tell()
         self._settled.set()
 
     def _hang_up(self) -> None:

@@ -19,7 +19,8 @@ class OpenUtterance:
     id: str
     audio_start: float
     start: float
-    start_position: int
+    start_frame: int
+    ordinal: int
     end: float = 0.0
     decided_position: int = 0
     arrived: float = 0.0
@@ -78,6 +79,7 @@ class Results:
     ) -> None:
         context: OpenUtterance = utterance.context
         context.revision += 1
+        context.figures.talk_seconds += context.end - context.start
         if text:
             context.figures.segments += 1
         segment = Segment(

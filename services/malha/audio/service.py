@@ -1,29 +1,39 @@
-"""AudioStreamService: the contract's messages to a Call and its events back."""
+"""AudioStreamService: the contract's messages to a Call and its events back; and the connections a call has had one after the other."""
 
+import asyncio
 import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 import grpc
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.audio.call import Call, CallConfig
-from malha.audio.events import CallEvent, Gap, Segment, Warned
-from malha.audio.messages import call_config, duration, event_fields, opened_message, summary_message
+from malha.audio.events import Opened, Warned
+from malha.audio.messages import call_config, duration, opened_message
+from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
 from malha.audio.settings import AudioSettings
+from malha.audio.stored import ENDING_EVENTS, ending, replayed
+from malha.audio.teller import AudioStream, Teller
 from malha.audio.uploads import Upload, UploadDecoder, UploadLimits
 from malha.runtime import logs
-from malha.runtime.errors import InvalidArgument, Unimplemented
+from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, Unimplemented
 from malha.runtime.logs import Event
 from malha.runtime.mesh import identity
+from malha.runtime.quotas import Quotas, Slot
 from malha.runtime.rpc import StreamMethod, UnaryMethod
-from malha.runtime.stream import Stream
 from malha.runtime.version import VERSION
+from malha.store.database import Database
+from malha.store.group_commit import GroupCommit
+from malha.store.ledger import Ledger
+from malha.store.session_updates import SessionMoved
+from malha.store.sessions import DETACHED_SECONDS, Held, Resumed, Sessions
+from malha.store.settings import StoreSettings
 
 log = logs.get("audio")
 
@@ -33,35 +43,71 @@ SESSION_CLOCK_SECONDS = 3600.0
 NOT_IN_THIS_VERSION = "NOT_IN_THIS_VERSION"
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
-AudioStream = Stream[api.StreamRequest, api.StreamResponse]
+DETACH_SECONDS = 5.0
+"""How long the store may take to hear that a client is lost; after that another process finds out."""
+
+
+class CallStore:
+    """What keeps calls: the sessions of this process and the writer of their events."""
+
+    def __init__(self, database: Database, settings: StoreSettings) -> None:
+        self.sessions = Sessions(database, ending, ENDING_EVENTS)
+        self.writer = GroupCommit(settings)
+
+    async def start(self) -> None:
+        """Begin. Raises Unavailable without a database."""
+        await self.writer.__aenter__()
+        await self.sessions.start()
+
+    async def close(self) -> None:
+        """Store what was asked for and end."""
+        await self.sessions.close()
+        await self.writer.__aexit__(None, None, None)
 
 
 class AudioStreamService:
-    """Serves calls. ``transcribe`` gives the channel to Transcribe."""
+    """Serves calls. ``transcribe`` gives the channel to Transcribe. Without a store calls cannot be resumed."""
 
     name = "malha.api.audio.v1.AudioStreamService"
     engine = "webrtcvad"
 
-    def __init__(self, settings: AudioSettings, transcribe: Callable[[], grpc.aio.Channel]) -> None:
+    def __init__(
+        self,
+        settings: AudioSettings,
+        transcribe: Callable[[], grpc.aio.Channel],
+        store: CallStore | None = None,
+        quotas: Quotas | None = None,
+    ) -> None:
         self._settings = settings
         self._transcribe = transcribe
+        self._store = store
+        self._quotas = quotas
+        self._slots: dict[uuid.UUID, Slot] = {}
+        """Places among their tenants' streams that detached sessions keep."""
+        self._streams: dict[uuid.UUID, AudioStream] = {}
+        """Of the sessions this process owns."""
         limits = UploadLimits(settings.upload_max_bytes, settings.upload_max_seconds, settings.upload_memory_bytes)
         self._uploads = UploadDecoder(limits, settings.upload_workers)
 
     async def start(self) -> None:
-        """Nothing to load."""
+        """Begin to keep calls."""
+        if self._store is not None:
+            await self._store.start()
 
     async def close(self) -> None:
-        """End the upload decoder."""
+        """End the upload decoder, and store what is left."""
         await self._uploads.close()
+        if self._store is not None:
+            await self._store.close()
 
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
-        return {"Stream": StreamMethod(self.stream)}
+        return {"Stream": StreamMethod(self.stream, exempt=_resumes)}
 
     async def stream(self, stream: AudioStream) -> None:
-        """One call's connection."""
-        if stream.opening.WhichOneof("request") == "resume":
-            raise Unimplemented("this version cannot resume a call: open a new one", reason=NOT_IN_THIS_VERSION)
+        """One connection of a call."""
+        if _resumes(stream):
+            await self._resume(stream)
+            return
         opening = stream.opening.open
         stream.principal.check_tenant(opening.tenant_id)
         session_id = session_id_of(stream.metadata.get(SESSION_KEY, ""))
@@ -70,21 +116,130 @@ class AudioStreamService:
         if config.encoding == "file":
             await self._run_file(stream, config, teller, session_id)
             return
-        async with _Closing(Call(config, self._recogniser(opening, config), teller.tell)) as call:
-            await self._open(call, opening, config, teller, session_id)
-            stream.on_go_away = lambda left: stream.emit(api.StreamResponse(go_away=api.GoAway(time_left=duration(left))))
-            await self._listen(stream, call, teller)
-            await self._finish(call, teller, stream)
+        call = Call(config, self._recogniser(opening, config), teller.tell)
+        try:
+            opened = await call.open()
+            held = await self._begin(stream, session_id)
+        except BaseException:
+            await call.close()
+            raise
+        async with self._connected(stream, call, teller, held):
+            self._tell_opened(call, opened, opening, config, teller, session_id, held)
+            await self._converse(stream, call, teller, held)
 
-    async def _open(self, call: Call, opening: api.Open, config: CallConfig, teller: "Teller", session_id: str) -> None:
-        opened = await call.open()
-        teller.opened(opened_message(opened, config, session_id, VERSION))
+    async def _begin(self, stream: AudioStream, session_id: str) -> Held | None:
+        tenant_id = stream.principal.tenant_id
+        if self._store is None or tenant_id is None:
+            return None
+        opening = stream.opening.open
+        return await self._store.sessions.open(
+            uuid.UUID(session_id), tenant_id, stream.principal.token, opening.conversation_id, opening.SerializeToString()
+        )
+
+    async def _resume(self, stream: AudioStream) -> None:
+        """Another connection of a call: tell what was missed, then hear on from where the stored finals end."""
+        asked, tenant_id = stream.opening.resume, stream.principal.tenant_id
+        if self._store is None or tenant_id is None:
+            raise Unimplemented("this server has no store and cannot resume a call: open a new one", reason=NOT_IN_THIS_VERSION)
+        resumed = await self._store.sessions.resume(asked.token, tenant_id, stream.principal.token, asked.after_seq)
+        held = resumed.held
+        self._give_place(held.session_id)
+        earlier = self._streams.get(held.session_id)
+        if earlier is not None:
+            earlier.end(SessionMoved("the call goes on over another connection"))
+        opening = api.Open.FromString(resumed.config)
+        config, teller = call_config(opening, self._settings), Teller(stream)
+        if config.encoding == "file":
+            raise FailedPrecondition("an upload cannot be resumed: send it again", reason="NOT_RESUMABLE")
+        progress = Progress.of(resumed.columns)
+        if progress is not None and asked.HasField("have_from"):
+            progress = progress.starting_at(asked.have_from, asked.have_from_frame)
+        call = Call(config, self._recogniser(opening, config), teller.tell, progress)
+        if resumed.over:
+            await self._tell_rest(call, config, teller, resumed)
+            return
+        async with self._connected(stream, call, teller, held):
+            self._tell_opened(call, await call.open(), opening, config, teller, str(held.session_id), held)
+            for event in resumed.events:
+                teller.again(replayed(event))
+            log.info(Event.CALL_RESUMED, session=str(held.session_id), epoch=held.epoch, replayed=len(resumed.events))
+            await self._converse(stream, call, teller, held)
+
+    async def _tell_rest(self, call: Call, config: CallConfig, teller: Teller, resumed: Resumed) -> None:
+        """The call had ended when its client came back."""
+        try:
+            opened = await call.open()
+        finally:
+            await call.close()
+        teller.opened(opened_message(opened, config, str(resumed.held.session_id), VERSION))
+        for event in resumed.events:
+            teller.again(replayed(event))
+
+    @asynccontextmanager
+    async def _connected(self, stream: AudioStream, call: Call, teller: Teller, held: Held | None) -> AsyncIterator[None]:
+        """A call's connection, from its begin to its end, however that comes."""
+        if self._store is None or held is None:
+            try:
+                yield
+            finally:
+                await call.close()
+            return
+        ledger = teller.ledger = Ledger(self._store.writer, held, call.progress, stream.end)
+        self._streams[held.session_id] = stream
+        closed = False
+        try:
+            yield
+            closed = True
+        finally:
+            if self._streams.get(held.session_id) is stream:
+                del self._streams[held.session_id]
+            await call.close()
+            if not closed:
+                self._keep_place(stream, held)
+                await self._detach(ledger, held)
+            await ledger.close()
+
+    def _keep_place(self, stream: AudioStream, held: Held) -> None:
+        """The quota of its tenant counts a call that waits for its client."""
+        if self._quotas is not None:
+            self._give_place(held.session_id)
+            self._slots[held.session_id] = self._quotas.reserve(stream.principal.tenant_key)
+            asyncio.get_running_loop().call_later(DETACHED_SECONDS, self._give_place, held.session_id)
+
+    def _give_place(self, session_id: uuid.UUID) -> None:
+        slot = self._slots.pop(session_id, None)
+        if slot is not None:
+            slot.release()
+
+    async def _detach(self, ledger: Ledger[Progress], held: Held) -> None:
+        """Store what was decided, and let the session wait for its client."""
+        assert self._store is not None
+        with suppress(MalhaError, TimeoutError):  # another process finds out
+            async with asyncio.timeout(DETACH_SECONDS):
+                await ledger.settled()
+                await self._store.sessions.detach(held)
+
+    async def _converse(self, stream: AudioStream, call: Call, teller: Teller, held: Held | None) -> None:
+        stream.on_go_away = lambda left: stream.emit(api.StreamResponse(go_away=api.GoAway(time_left=duration(left))))
+        await self._listen(stream, call, teller)
+        await self._finish(call, teller)
+        if self._store is not None and held is not None:
+            await self._store.sessions.closed(held, call.figures.duration_seconds)
+
+    def _tell_opened(
+        self, call: Call, opened: Opened, opening: api.Open, config: CallConfig, teller: Teller, session_id: str, held: Held | None
+    ) -> None:
+        message = opened_message(opened, config, session_id, VERSION)
+        if held is not None:
+            message.resume_token = held.resume_token
+            message.resume_from, message.resume_from_frame = call.resumed_from
+        teller.opened(message)
         log.info(Event.CALL_OPENED, session=session_id, encoding=config.encoding, channels=config.channels, engine=opened.engine)
         for wanted, what in ((opening.denoise, "noise reduction"), (opening.diarize, "diarization"), (opening.insights, "insights")):
             if wanted:
                 teller.tell(Warned(NOT_IN_THIS_VERSION, f"{what}: not in this version of Malha"), 0)
 
-    async def _listen(self, stream: AudioStream, call: Call, teller: "Teller") -> None:
+    async def _listen(self, stream: AudioStream, call: Call, teller: Teller) -> None:
         async for request in stream:
             kind = request.WhichOneof("request")
             if kind == "audio":
@@ -93,7 +248,7 @@ class AudioStreamService:
             elif kind == "control":
                 self._control(call, request.control, teller)
 
-    def _control(self, call: Call, control: api.Control, teller: "Teller") -> None:
+    def _control(self, call: Call, control: api.Control, teller: Teller) -> None:
         match control.WhichOneof("control"):
             case "flush":
                 call.flush()
@@ -106,14 +261,14 @@ class AudioStreamService:
             case "insights":
                 teller.tell(Warned(NOT_IN_THIS_VERSION, "insights: not in this version of Malha"), 0)
 
-    async def _run_file(self, stream: AudioStream, config: CallConfig, teller: "Teller", session_id: str) -> None:
+    async def _run_file(self, stream: AudioStream, config: CallConfig, teller: Teller, session_id: str) -> None:
         """A whole file: it is gathered, decoded elsewhere, and heard as fast as it is recognised."""
         opening, upload = stream.opening.open, Upload(self._uploads.limits)
         try:
             roles_known = replace(config, encoding="pcm", channels=max(len(config.roles), 1))
             call = Call(roles_known, self._recogniser(opening, config), teller.tell)
             async with _Closing(call):
-                await self._open(call, opening, config, teller, session_id)
+                self._tell_opened(call, await call.open(), opening, config, teller, session_id, None)
                 async for request in stream:
                     if request.WhichOneof("request") == "audio":
                         await upload.add(request.audio.content)
@@ -123,15 +278,15 @@ class AudioStreamService:
                     await call.expect_channels(samples.shape[1])
                     call.add_samples(samples, rate)
                     await call.room()
-                await self._finish(call, teller, stream)
+                await self._finish(call, teller)
         finally:
             upload.close()
 
-    async def _finish(self, call: Call, teller: "Teller", stream: AudioStream) -> None:
+    async def _finish(self, call: Call, teller: Teller) -> None:
         figures = await call.finish()
-        position = call.received_through
-        teller.durable(position, summary=summary_message(figures, stream.dropped_partials))
-        teller.durable(position, closed=api.Closed(reason=api.CLOSE_REASON_FINISHED))
+        teller.finish(call, figures)
+        if teller.ledger is not None:
+            await teller.ledger.settled()
         log.info(Event.CALL_CLOSED, segments=figures.segments, seconds=round(figures.duration_seconds, 3), failed=figures.failed_segments)
 
     def _recogniser(self, opening: api.Open, config: CallConfig) -> Callable[[int, Listener], ChannelRecogniser]:
@@ -146,34 +301,6 @@ class AudioStreamService:
         return make
 
 
-class Teller:
-    """Numbers and sends a call's events."""
-
-    def __init__(self, stream: AudioStream) -> None:
-        self._stream = stream
-        self._seq = 0
-
-    def opened(self, message: api.Opened) -> None:
-        self._stream.emit(api.StreamResponse(opened=message))
-
-    def tell(self, event: CallEvent, position: int) -> None:
-        """Send an event; finals and gaps are durable and get a number."""
-        if isinstance(event, Segment) and not event.final:
-            self._stream.emit(api.StreamResponse(position=position, **event_fields(event)), partial_of=event.id)
-            return
-        if isinstance(event, Segment):
-            self._stream.retract(event.id)
-        if isinstance(event, Segment | Gap):
-            self.durable(position, **event_fields(event))
-        else:
-            self._stream.emit(api.StreamResponse(position=position, **event_fields(event)))
-
-    def durable(self, position: int, **event: Any) -> None:
-        """Send a numbered event."""
-        self._seq += 1
-        self._stream.emit(api.StreamResponse(seq=self._seq, position=position, **event))
-
-
 class _Closing:
     """Closes a call however its connection ends."""
 
@@ -185,6 +312,10 @@ class _Closing:
 
     async def __aexit__(self, *_: object) -> None:
         await self._call.close()
+
+
+def _resumes(stream: AudioStream) -> bool:
+    return stream.opening.WhichOneof("request") == "resume"
 
 
 def session_id_of(given: str) -> str:

@@ -22,8 +22,8 @@ NEXT = Placement(0, None)
 class Timeline:
     """Follows the next expected position. Units are the client's: frames for raw audio, bytes for containers."""
 
-    def __init__(self) -> None:
-        self.received_through = 0
+    def __init__(self, position: int = 0) -> None:
+        self.received_through = position
 
     def place(self, position: int | None, length: int) -> Placement:
         """Take in ``length`` units at ``position`` (None: right after the last). A jump is told, never filled."""

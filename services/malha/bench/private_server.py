@@ -37,6 +37,8 @@ class Running:
     pids: Mapping[str, int]
     """Process ids by child's name: ``edge``, ``live``."""
     start_seconds: float
+    supervisor: int = 0
+    """Process id of ``malha up`` itself."""
 
 
 @contextlib.contextmanager
@@ -52,7 +54,7 @@ def private_server(settings: Mapping[str, str], *, data_dir: Path | None = None)
         process = stack.enter_context(_started(settings, directory, log))
         told = _serving(process, log)
         token = Path(told["token_file"]).read_text().strip()
-        yield Running(told["url"], told["websocket"], told["grpc"], token, told["pids"], time.monotonic() - begin)
+        yield Running(told["url"], told["websocket"], told["grpc"], token, told["pids"], time.monotonic() - begin, process.pid)
 
 
 @contextlib.contextmanager

@@ -93,6 +93,55 @@ def asr(
     _finish(report, asr_tables(report), save, json=json)
 
 
+@app.command(
+    epilog="\b\nExamples:\n"
+    "  malha bench chaos --json\n"
+    "  malha bench chaos --calls 5 --rounds 1 --engine null\n"
+    "  malha bench chaos --outage 30   and in the end half a minute without the database"
+)
+def chaos(
+    *,
+    calls: Annotated[int, typer.Option(min=1, max=500, help="Calls at once.")] = 20,
+    rounds: Annotated[int, typer.Option(min=0, max=100, help="How often each of edge, live, worker and PostgreSQL is killed.")] = 5,
+    every: Annotated[float, typer.Option(min=1.0, max=60.0, help="Seconds between kills.")] = 6.0,
+    outage: Annotated[float, typer.Option(min=0.0, max=110.0, help="Seconds without the database in the end.")] = 0.0,
+    engine: Annotated[str, typer.Option(help="The recogniser.")] = "auto",
+    save: Save = None,
+    json: Json = False,
+) -> None:
+    """Kill Malha's processes with -9 in the middle of calls: what is lost, what is told twice, and how soon calls go on."""
+    from malha.bench.chaos import Options, run_chaos
+    from malha.cli.bench_tables import chaos_table
+
+    with status("starting") as spinner:
+        report = run_chaos(
+            Options(calls, rounds, every, engine, outage), spinner.update, lambda kill: spinner.update(f"killed {kill.target}")
+        )
+    _finish(report, chaos_table(report), save, json=json)
+
+
+@app.command(
+    epilog="\b\nExamples:\n  malha bench store --json\n  malha bench store --conversations 100000   also list, search and open among them"
+)
+def store(
+    *,
+    calls: Annotated[int, typer.Option(min=1, max=10_000, help="Calls at once.")] = 500,
+    seconds: Annotated[float, typer.Option(min=1.0, max=86_400.0, help="How long they go on.")] = 20.0,
+    finals: Annotated[float, typer.Option(min=1.0, max=10_000.0, help="Finals a second, of all calls together.")] = 150.0,
+    conversations: Annotated[int, typer.Option(min=0, max=10_000_000, help="Past conversations to ask for; 0: none.")] = 0,
+    save: Save = None,
+    json: Json = False,
+) -> None:
+    """What storing before telling adds, in milliseconds, on MALHA_DATABASE_URL or a PostgreSQL started for it; and how soon past calls are found."""
+    from malha.bench.store import Options, run_store
+    from malha.cli.bench_tables import store_table
+    from malha.store.settings import StoreSettings
+
+    with status("starting") as spinner:
+        report = run_store(Options(calls, seconds, finals, conversations, StoreSettings()), spinner.update)
+    _finish(report, store_table(report), save, json=json)
+
+
 def _check(url: str) -> None:
     from malha.bench.websocket import Target
 

@@ -43,6 +43,30 @@ def asr_tables(report: Report) -> Group:
     return Group(table, note)
 
 
+def chaos_table(report: Report) -> Group:
+    """One line for each kind of process that was killed, and what became of the calls."""
+    table = Table("killed", "times", "resumed", "p50", "p95", title=f"{report['calls']} calls of {report['seconds']:.0f} s", box=SIMPLE)
+    for kill in report["kills"]:
+        figures = report["resume_ms"]["by_target"][kill["target"]]
+        table.add_row(kill["target"], str(kill["count"]), str(figures["count"]), _number(figures["p50"], 0), _number(figures["p95"], 0))
+    kills = sum(kill["count"] for kill in report["kills"])
+    outage = f", {report['outage_s']:g} s without the database" if report["outage_s"] else ""
+    note = "resumed in ms without a server; worker and postgres: how much later than usual a final came"
+    return Group(
+        table, note, f"{kills} kills{outage}: {report['lost']} lost, {report['duplicated']} twice of {report['utterances']} utterances"
+    )
+
+
+def store_table(report: Report) -> Group:
+    """The commit, then each question about past conversations. All in ms."""
+    table = Table("ms", "p50", "p95", "p99", title=f"{report['calls']} calls, {report['finals_per_s']:g} finals a second", box=SIMPLE)
+    asked = report.get("conversations", {})
+    figures = {"commit": report["commit_ms"], **{name.removesuffix("_ms"): value for name, value in asked.items() if name.endswith("_ms")}}
+    for name, value in figures.items():
+        table.add_row(name, *(_number(value[key]) for key in ("p50", "p95", "p99")))
+    return Group(table, f"{report['rows_per_s']} rows a second when all calls commit at once")
+
+
 def _recognition(seconds: float, figures: Report) -> tuple[str, ...]:
     final, wer = figures["final_ms"], figures["wer"]
     rate = "-" if wer is None else f"{wer:.1%}"

@@ -12,9 +12,12 @@ from malha.runtime.settings import MalhaSettings
 
 MODULES = (
     ("Every process", "malha.runtime.settings", "RuntimeSettings"),
+    ("Store", "malha.store.settings", "StoreSettings"),
+    ("Quotas", "malha.runtime.quotas", "QuotaSettings"),
     ("Audio", "malha.audio.settings", "AudioSettings"),
     ("Transcribe", "malha.transcribe.settings", "TranscribeSettings"),
     ("Synthesize", "malha.synthesize.settings", "SynthesizeSettings"),
+    ("Conversation", "malha.conversation.settings", "ConversationSettings"),
     ("Edge", "malha.edge.settings", "EdgeSettings"),
 )
 

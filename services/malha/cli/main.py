@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from malha.cli import bench, commands, models
+from malha.cli import backup, bench, commands, db, import_conversations, models, tenant, token
 from malha.cli.output import EXIT_FAILURE, fail
 
 app = typer.Typer(
@@ -34,8 +34,14 @@ _add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha tr
 _add(
     "say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav'
 )
+_add("backup", backup.backup, "  malha backup malha.backup")
+_add("restore", backup.restore, "  malha restore malha.backup --replace")
 _add("version", commands.version, "  malha version --json")
 app.add_typer(models.app, name="models")
+app.add_typer(db.app, name="db")
+app.add_typer(token.app, name="token")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(import_conversations.app, name="import")
 app.add_typer(bench.app, name="bench")
 
 

@@ -1,12 +1,13 @@
 """The composition root of a gRPC process: capabilities by name, their engines by setting, one server."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
 
-from malha.audio.service import AudioStreamService
+from malha.audio.service import AudioStreamService, CallStore
 from malha.audio.settings import AudioSettings
 from malha.runtime import engines
 from malha.runtime.admin import Admin
@@ -15,9 +16,14 @@ from malha.runtime.contracts import SERVICES, load_contracts
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.mesh import Mesh
 from malha.runtime.process import run, tune_collector
+from malha.runtime.quotas import Quotas, QuotaSettings
 from malha.runtime.rpc import Service
 from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
+from malha.store.database import Database
+from malha.store.settings import StoreSettings
+from malha.store.tenants import Tenants
+from malha.store.tokens import Tokens
 from malha.transcribe.choose import make_engine
 from malha.transcribe.service import TranscribeService
 from malha.transcribe.settings import TranscribeSettings
@@ -31,10 +37,23 @@ class Parts:
     """What a capability is made with."""
 
     transcribe: Callable[[], grpc.aio.Channel]
+    database: Database | None
+    store: StoreSettings
+    quotas: Quotas
 
 
 def _audio(parts: Parts) -> Service:
-    return AudioStreamService(AudioSettings(), parts.transcribe)
+    store = CallStore(parts.database, parts.store) if parts.database is not None else None
+    return AudioStreamService(AudioSettings(), parts.transcribe, store, parts.quotas)
+
+
+def _conversation(parts: Parts) -> Service:
+    from malha.conversation.service import ConversationService  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.conversation.settings import ConversationSettings  # noqa: PLC0415
+
+    if parts.database is None:
+        raise FailedPrecondition("Conversation needs a database: set MALHA_DATABASE_URL", reason="STORE_NOT_CONFIGURED")
+    return ConversationService(parts.database, ConversationSettings())
 
 
 def _transcribe(_: Parts) -> Service:
@@ -49,7 +68,12 @@ def _synthesize(_: Parts) -> Service:
     return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings)
 
 
-MAKERS: dict[str, Callable[[Parts], Service]] = {"audio": _audio, "transcribe": _transcribe, "synthesize": _synthesize}
+MAKERS: dict[str, Callable[[Parts], Service]] = {
+    "audio": _audio,
+    "transcribe": _transcribe,
+    "synthesize": _synthesize,
+    "conversation": _conversation,
+}
 
 
 def run_serve(names: list[str], settings: RuntimeSettings) -> int:
@@ -65,29 +89,49 @@ def run_serve(names: list[str], settings: RuntimeSettings) -> int:
 async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event, *, whole: bool) -> None:
     """Start a server with these capabilities, serve until ``stop``, drain. ``whole``: contracts without code answer UNIMPLEMENTED."""
     load_contracts()
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir)
-    bound: list[int] = []
-    mesh = Mesh(settings, lambda: f"127.0.0.1:{bound[0]}")
-    parts = Parts(transcribe=lambda: mesh.channel("transcribe"))
-    services = [MAKERS[name](parts) for name in names]
-    absent = [name for name in SERVICES if name not in {service.name for service in services}] if whole else []
-    server = Server(services, absent, settings, authenticator)
-    for name in names:
-        mesh.serve(name, server.in_process)
-    bound.append(await server.start())
+    store = StoreSettings()
+    async with _database(store) as database:
+        tokens = Tokens(database) if database is not None else None
+        authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
+        quotas = Quotas(QuotaSettings(), Tenants(database) if database is not None else None)
+        bound: list[int] = []
+        mesh = Mesh(settings, lambda: f"127.0.0.1:{bound[0]}")
+        parts = Parts(lambda: mesh.channel("transcribe"), database, store, quotas)
+        served = [name for name in names if not (whole and name == "conversation" and database is None)]
+        services = [MAKERS[name](parts) for name in served]
+        absent = [name for name in SERVICES if name not in {service.name for service in services}] if whole else []
+        server = Server(services, absent, settings, authenticator, quotas=quotas)
+        for name in served:
+            mesh.serve(name, server.in_process)
+        bound.append(await server.start())
+        await _serve_until(stop, server, bound[0], settings)
+        await mesh.close()
+
+
+async def _serve_until(stop: asyncio.Event, server: Server, port: int, settings: RuntimeSettings) -> None:
     serving = asyncio.Event()
     admin = Admin(settings.admin_port, serving.is_set)
     try:
         await server.wait_serving()
         serving.set()
         tune_collector()
-        _notify_ready(bound[0], admin.port)
+        _notify_ready(port, admin.port)
         await stop.wait()
     finally:
         serving.clear()
         await server.stop()
-        await mesh.close()
         admin.close()
+
+
+@asynccontextmanager
+async def _database(settings: StoreSettings) -> AsyncIterator[Database | None]:
+    """The database, checked; None where none is set: calls are then not kept, and cannot be resumed."""
+    if not settings.url:
+        yield None
+        return
+    async with await Database.connect(settings) as database:
+        await database.check()
+        yield database
 
 
 def _notify_ready(port: int, admin_port: int) -> None:

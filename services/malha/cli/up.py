@@ -20,6 +20,8 @@ from malha.runtime.process import run
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.supervisor import CONFIGURATION_ERRORS, Change, ChildEvent, ChildSpec, Infos, Supervisor
 from malha.runtime.version import VERSION
+from malha.store.embedded import EmbeddedPostgres
+from malha.store.settings import StoreSettings
 
 LIVE, EDGE = "live", "edge"
 STOP_SLACK_SECONDS = 10.0
@@ -62,9 +64,11 @@ def run_up(addresses: Addresses, *, logs: bool, json: bool, until_eof: bool) -> 
         raise FailedPrecondition("the edge is not installed: pip install 'malha-services[local]'", reason="MISSING_EXTRA")
     settings = RuntimeSettings()
     token_file = ensure_token(settings.data_dir)
-    with contextlib.nullcontext() if logs else standard_error_to(settings.data_dir / "logs" / "up.log") as log_file:
-        terminal = _Terminal(addresses.host or settings.host, token_file, log_file, json=json)
-        supervision = _Supervision(_children(settings, addresses.environment()), terminal.show, until_eof=until_eof)
+    with contextlib.ExitStack() as stack:
+        postgres = None if StoreSettings().url else stack.enter_context(EmbeddedPostgres.take(settings.data_dir))
+        log_file = stack.enter_context(contextlib.nullcontext() if logs else standard_error_to(settings.data_dir / "logs" / "up.log"))
+        terminal = _Terminal(addresses.host or settings.host, token_file, log_file, json=json, embedded=postgres is not None)
+        supervision = _Supervision(_children(settings, addresses.environment(), postgres), terminal.show, until_eof=until_eof)
         code = run("up", supervision.main, settings) or supervision.code
     if code and log_file is not None:
         note(f"malha: {log_file.failure or f'a server could not be started: see {log_file.path}'}")
@@ -91,13 +95,14 @@ class _Supervision:
         self._show(event)
 
 
-def _children(settings: RuntimeSettings, given: Mapping[str, str]) -> list[ChildSpec]:
-    """What to run. A child that is started again keeps the ports it had; the edge is told where live listens."""
+def _children(settings: RuntimeSettings, given: Mapping[str, str], postgres: EmbeddedPostgres | None) -> list[ChildSpec]:
+    """What to run. A child that is started again keeps the ports it had; the edge is told where live listens, live where PostgreSQL does."""
+    store = postgres.environment if postgres is not None else {}
     seconds = settings.drain_notice_seconds + settings.drain_seconds + STOP_SLACK_SECONDS
 
     def live(infos: Infos) -> dict[str, str]:
         had = infos.get(LIVE, {})
-        return {**given, **_ports(had, grpc_port="MALHA_GRPC_PORT", admin_port="MALHA_ADMIN_PORT")}
+        return {**given, **store, **_ports(had, grpc_port="MALHA_GRPC_PORT", admin_port="MALHA_ADMIN_PORT")}
 
     def edge(infos: Infos) -> dict[str, str]:
         had = infos.get(EDGE, {})
@@ -105,6 +110,7 @@ def _children(settings: RuntimeSettings, given: Mapping[str, str]) -> list[Child
         return {**given, **known}
 
     return [
+        *([postgres.spec()] if postgres is not None else []),
         ChildSpec(LIVE, (sys.executable, "-m", "malha.cli.main", "serve", LIVE), live, stop_seconds=seconds),
         ChildSpec(EDGE, (sys.executable, "-m", "malha.edge"), edge, stop_seconds=seconds),
     ]
@@ -135,11 +141,12 @@ def _stop_at_eof(stop: asyncio.Event) -> Iterator[None]:
 class _Terminal:
     """What the person, or the program, that started the servers is told."""
 
-    def __init__(self, host: str, token_file: Path, log_file: LogFile | None, *, json: bool) -> None:
+    def __init__(self, host: str, token_file: Path, log_file: LogFile | None, *, json: bool, embedded: bool) -> None:
         self._host = _reachable(host)
         self._token_file = token_file
         self._log_file = log_file
         self._json = json
+        self._embedded = embedded
         self._begin = time.monotonic()
         self._pids: dict[str, int] = {}
         self._infos: dict[str, Mapping[str, str]] = {}
@@ -171,6 +178,8 @@ class _Terminal:
         print(f"  token  {self._token_file}")
         if self._log_file is not None:
             print(f"  logs   {self._log_file.path}")
+        if self._embedded:
+            print("  data   embedded PostgreSQL, for one machine; in production set MALHA_DATABASE_URL")
         print("Try it:")
         body = """'{"text": "Hello, this is Malha.", "language": "en"}'"""
         print(

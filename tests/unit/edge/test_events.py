@@ -65,10 +65,11 @@ def test_what_is_not_known_is_null() -> None:
 
 
 def test_the_other_events() -> None:
-    assert told(ack=api.Ack(received_through=3200, keep_from=16)) == {
+    assert told(ack=api.Ack(received_through=3200, keep_from=16, keep_from_frame=16)) == {
         "event": "ack",
         "received_through": 3200,
         "keep_from": 16,
+        "keep_from_frame": 16,
         "position": 3200,
     }
     assert told(speech_started=api.SpeechStarted(channel=1, time=seconds(0.42))) == {

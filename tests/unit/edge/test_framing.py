@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.edge.errors import InvalidField
-from malha.edge.framing import POSITION, Framer, audio_request
+from malha.edge.framing import POSITION, Framer, Piece, audio_request, placed
 
 RATE = 16_000
 PIECE = 2 * RATE // 10
 
 
-def told(requests: list[bytes]) -> list[api.Audio]:
-    return [api.StreamRequest.FromString(request).audio for request in requests]
+def told(pieces: list[Piece]) -> list[api.Audio]:
+    return [api.StreamRequest.FromString(request).audio for request, _, _ in pieces]
 
 
 @given(st.binary(max_size=70_000), st.none() | st.integers(0, 2**64 - 1))
@@ -25,6 +25,24 @@ def test_a_request_is_what_protobuf_would_write(content: bytes, position: int | 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 1024 * 1024])
 def test_a_request_of_each_length_of_length(size: int) -> None:
     assert audio_request(bytes(size)) == api.StreamRequest(audio=api.Audio(content=bytes(size))).SerializeToString()
+
+
+@given(st.binary(max_size=20_000), st.none() | st.integers(0, 2**40), st.integers(0, 2**64 - 1))
+def test_a_request_can_be_told_its_place_later(content: bytes, before: int | None, position: int) -> None:
+    audio = api.StreamRequest.FromString(placed(audio_request(content, before), position)).audio
+    assert (audio.content, audio.position) == (content, position)
+
+
+@given(st.lists(st.integers(0, 9_000), max_size=40), st.integers(1, 2), st.integers(0, 2**40))
+def test_places_are_counted_from_where_the_call_began(sizes: list[int], channels: int, begin: int) -> None:
+    framer = Framer(frame_bytes=2 * channels, rate=RATE)
+    framer.begin_at(begin)
+    pieces = [piece for size in sizes for piece in framer.add(bytes(2 * channels * size))] + framer.flush()
+    at = begin
+    for _, position, units in pieces:
+        assert position == at
+        at += units
+    assert framer.position == at == begin + sum(sizes)
 
 
 sizes = st.lists(st.one_of(st.integers(0, 700), st.integers(0, 4000), st.just(PIECE)), max_size=60)

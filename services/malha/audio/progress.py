@@ -1,0 +1,85 @@
+"""How far a call has come: what is stored with its durable events, so that another process can go on with it. No audio is in it."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from malha.audio.track import PRE_ROLL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelProgress:
+    """One channel. All audio before ``frame`` is in durable finals or was judged silence."""
+
+    frame: int
+    ordinal: int
+    """Of the last utterance before it."""
+    noise_floor: float
+    muted: bool
+    segments: int
+    talk_seconds: float
+    dtmf_digits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A call. Its audio can be heard on from ``position``, in the client's units, which is ``frame`` of the media."""
+
+    position: int
+    frame: int
+    rate: int
+    channels: tuple[ChannelProgress, ...]
+    on_hold: bool
+    gaps: int
+    failed_segments: int
+    header: bytes
+    """Of a container: what a decoder needs before it can begin in the middle."""
+
+    def columns(self) -> dict[str, Mapping[str, Any]]:
+        """As `SessionUpdate` takes it."""
+        channels = self.channels
+        return {
+            "committed": {"position": self.position, "frame": self.frame} | {str(k): each.frame for k, each in enumerate(channels)},
+            "segment_ordinals": {str(k): each.ordinal for k, each in enumerate(channels)},
+            "noise_floors": {str(k): each.noise_floor for k, each in enumerate(channels)},
+            "flags": {
+                "rate": self.rate,
+                "hold": self.on_hold,
+                "muted": [each.muted for each in channels],
+                "figures": [[each.segments, each.talk_seconds, each.dtmf_digits] for each in channels],
+                "gaps": self.gaps,
+                "failed": self.failed_segments,
+                "header": base64.b64encode(self.header).decode(),
+            },
+        }
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Self | None:
+        """What `columns` made; None where nothing was stored yet."""
+        committed, flags = columns["committed"], columns["flags"]
+        if not committed:
+            return None
+        ordinals, floors, figures = columns["segment_ordinals"], columns["noise_floors"], flags["figures"]
+        channels = tuple(
+            ChannelProgress(committed[str(k)], ordinals[str(k)], floors[str(k)], muted, *figures[k])
+            for k, muted in enumerate(flags["muted"])
+        )
+        header = base64.b64decode(flags["header"])
+        counts = (flags["hold"], flags["gaps"], flags["failed"], header)
+        return cls(committed["position"], committed["frame"], flags["rate"], channels, *counts)
+
+    def starting_at(self, position: int, frame: int) -> Self:
+        """The same, where the client has only kept audio from here on: it was told that nothing before is needed."""
+        if position <= self.position:
+            return self
+        heard = frame + int(PRE_ROLL_SECONDS * self.rate)
+        channels = tuple(replace(channel, frame=max(channel.frame, heard)) for channel in self.channels)
+        return replace(self, position=position, frame=frame, channels=channels)
+
+
+def duration_seconds(progress: Progress | None) -> float:
+    """How much of the call was heard, where nobody is left to say."""
+    if progress is None or not progress.rate:
+        return 0.0
+    return max((channel.frame for channel in progress.channels), default=0) / progress.rate

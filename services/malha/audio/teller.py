@@ -1,0 +1,82 @@
+"""Numbers and sends a call's events: durable ones only once they are stored, where there is a store."""
+
+from typing import Any
+
+from malha.api.audio.v1 import audio_pb2 as api
+from malha.audio.call import Call
+from malha.audio.events import Ack, CallEvent, Figures, Gap, Segment
+from malha.audio.messages import event_fields, summary_message
+from malha.audio.progress import Progress
+from malha.audio.stored import CLOSED, FINISHED, SUMMARY, closed_body, event_body, segment_row, summary_body
+from malha.runtime.stream import Stream
+from malha.store.ledger import Entry, Ledger
+from malha.store.session_updates import StoredEvent, StoredSegment
+
+AudioStream = Stream[api.StreamRequest, api.StreamResponse]
+
+
+class Teller:
+    """Tells one call's client. Without a ledger durable events are told at once: they last as long as the process."""
+
+    def __init__(self, stream: AudioStream) -> None:
+        self.ledger: Ledger[Progress] | None = None
+        self._stream = stream
+        self._seq = 0
+
+    def opened(self, message: api.Opened) -> None:
+        """The first event."""
+        self._stream.emit(api.StreamResponse(opened=message))
+
+    def again(self, response: api.StreamResponse) -> None:
+        """An event that was stored before the client was lost."""
+        self._stream.emit(response)
+
+    def tell(self, event: CallEvent, position: int) -> None:
+        """Send an event; finals and gaps are durable and get a number."""
+        if isinstance(event, Segment) and not event.final:
+            self._stream.emit(api.StreamResponse(position=position, **event_fields(event)), partial_of=event.id)
+        elif isinstance(event, Segment):
+            self._stream.retract(event.id)
+            self._durable(position, *event_body(event), event_fields(event), segment_row(event))
+        elif isinstance(event, Gap):
+            self._durable(position, *event_body(event), event_fields(event))
+        else:
+            self._stream.emit(api.StreamResponse(position=position, **event_fields(self._stored(event))))
+
+    def finish(self, call: Call, figures: Figures) -> None:
+        """Tell the call's figures, and that it is over."""
+        position, dropped = call.received_through, self._stream.dropped_partials
+        summary = {"summary": summary_message(figures, dropped)}
+        self._durable(position, SUMMARY, summary_body(figures, dropped), summary)
+        closed = {"closed": api.Closed(reason=api.CLOSE_REASON_FINISHED)}
+        self._durable(position, CLOSED, closed_body(FINISHED), closed, last=True)
+
+    def _stored(self, event: CallEvent) -> CallEvent:
+        """An ack lets go of no audio whose finals are not stored yet."""
+        ledger = self.ledger
+        if not isinstance(event, Ack) or ledger is None or ledger.idle:
+            return event
+        known = ledger.stored
+        if known is None:
+            return Ack(event.received_through, 0, 0)
+        return Ack(event.received_through, known.position, known.frame)
+
+    def _durable(
+        self,
+        position: int,
+        kind: str,
+        body: dict[str, Any],
+        fields: dict[str, Any],
+        segment: StoredSegment | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
+        if self.ledger is None:
+            self._seq += 1
+            self._stream.emit(api.StreamResponse(seq=self._seq, position=position, **fields))
+            return
+        seq = self.ledger.next_seq()
+        response = api.StreamResponse(seq=seq, position=position, **fields)
+        segment_id, revision = (segment.segment_id, segment.revision) if segment is not None else (None, None)
+        event = StoredEvent(seq, kind, body, segment_id, revision, position)
+        self.ledger.append(Entry(event, lambda: self._stream.emit(response), segment, last))

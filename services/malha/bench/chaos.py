@@ -1,0 +1,237 @@
+"""``malha bench chaos``: calls that go on while each of Malha's processes is killed with -9, again and again.
+
+What is lost or told twice is found by comparison with the same audio in a call that nobody disturbed: each of its utterances must have been
+told once, at its time, in one unbroken numbering.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any, Final
+
+import psutil
+
+from malha.bench import speech
+from malha.bench.chaos_call import CHUNK_SECONDS, ChaosCall
+from malha.bench.private_server import Running, private_server
+from malha.bench.spoken import spoken
+from malha.bench.statistics import summary
+from malha.runtime.errors import Unavailable
+
+TARGETS: Final = ("edge", "live", "worker", "postgres")
+FIRST_KILL_SECONDS: Final = 4.0
+STAGGER_SECONDS: Final = 2.0
+LAST_SECONDS: Final = 5.0
+"""Of audio after the last kill's own time."""
+FIND_SECONDS: Final = 10.0
+SAME_SECONDS: Final = 0.25
+"""An utterance heard again may begin or end so much earlier or later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do."""
+
+    calls: int = 20
+    rounds: int = 5
+    every_seconds: float = 6.0
+    """Between kills."""
+    engine: str = "auto"
+    outage_seconds: float = 0.0
+    """Of PostgreSQL, stopped (SIGSTOP) once in the end; 0: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One process that was killed."""
+
+    target: str
+    pid: int
+    at: float
+    """By the monotonic clock."""
+
+
+def run_chaos(
+    options: Options, on_phase: Callable[[str], None] = lambda _: None, on_kill: Callable[[Kill], None] = lambda _: None
+) -> dict[str, Any]:
+    """Play the calls, kill what serves them, and report. Raises Unavailable if the server does not start."""
+    settings = {"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_LOG_LEVEL": "WARNING"}
+    seconds = FIRST_KILL_SECONDS + options.rounds * len(TARGETS) * options.every_seconds + options.outage_seconds + LAST_SECONDS
+    on_phase("starting the servers")
+    with private_server(settings) as server:
+        chunks = _audio(server, seconds)
+        return asyncio.run(_run(options, server, chunks, on_phase, on_kill))
+
+
+async def _run(
+    options: Options, server: Running, chunks: list[bytes], on_phase: Callable[[str], None], on_kill: Callable[[Kill], None]
+) -> dict[str, Any]:
+    authorization = f"Bearer {server.token}"
+    on_phase("hearing the audio undisturbed")
+    reference = ChaosCall(server.websocket, authorization, chunks, pace=False)
+    await reference.run()
+    if reference.error or not reference.finals:
+        raise Unavailable(f"the undisturbed call failed: {reference.error or 'nothing was heard'}", reason="REFERENCE_FAILED")
+    calls = [ChaosCall(server.websocket, authorization, chunks) for _ in range(options.calls)]
+    on_phase(f"{options.calls} calls")
+    kills: list[Kill] = []
+    targets = [target for target in TARGETS if find(server.supervisor, target)]  # an engine may have no worker
+
+    async def play(number: int, call: ChaosCall) -> None:
+        await asyncio.sleep(STAGGER_SECONDS * number / options.calls)
+        await call.run()
+
+    async def kill() -> None:
+        await asyncio.sleep(FIRST_KILL_SECONDS)
+        for _ in range(options.rounds):
+            for target in targets:
+                kills.append(await _kill(server.supervisor, target))
+                on_kill(kills[-1])
+                await asyncio.sleep(options.every_seconds)
+        if options.outage_seconds:
+            with _stopped(server.supervisor):
+                on_phase(f"{options.outage_seconds:g} s without the database")
+                await asyncio.sleep(options.outage_seconds)
+            on_phase("the database is back")
+
+    killing = asyncio.create_task(kill())
+    await asyncio.gather(*(play(number, call) for number, call in enumerate(calls)))
+    await killing
+    return report(options, reference, calls, kills)
+
+
+def report(options: Options, reference: ChaosCall, calls: list[ChaosCall], kills: list[Kill]) -> dict[str, Any]:
+    """What became of the calls."""
+    lost = sum(missing(reference, call) for call in calls)
+    twice = sum(repeated(call) for call in calls)
+    resume = {target: _resume_ms(target, calls, kills) for target in TARGETS}
+    together = [value for target in ("edge", "live", "worker") for value in resume[target]]
+    return {
+        "calls": options.calls,
+        "seconds": round(len(reference.chunks) * CHUNK_SECONDS, 1),
+        "kills": [{"target": kill.target, "count": sum(1 for each in kills if each.target == kill.target)} for kill in _firsts(kills)],
+        "utterances": len(reference.finals) * len(calls),
+        "lost": lost,
+        "duplicated": twice,
+        "insights_duplicated": None,
+        "gaps": sum(call.gaps for call in calls),
+        "failed": sorted({call.error or call.ended for call in calls if call.error or call.ended != "finished"}),
+        "outage_s": options.outage_seconds,
+        "resume_ms": {**_quantiles(together), "by_target": {target: _quantiles(values) for target, values in resume.items()}},
+        "not_measured": "insights: not in this version",
+    }
+
+
+def missing(reference: ChaosCall, call: ChaosCall) -> int:
+    """Utterances of the reference that the call was never told, holes in its numbering, and an end that did not come."""
+    spans = [(final.start, final.end) for final in call.finals]
+    untold = sum(1 for final in reference.finals if not any(_covers(span, (final.start + final.end) / 2) for span in spans))
+    holes = max(call.seqs, default=0) - len(set(call.seqs))
+    return untold + holes + (call.ended != "finished")
+
+
+def repeated(call: ChaosCall) -> int:
+    """Events told twice: by their number, and by what they say."""
+    spans = sorted((final.start, final.end) for final in call.finals)
+    overlaps = sum(1 for one, two in pairwise(spans) if two[0] < one[1] - SAME_SECONDS)
+    return len(call.seqs) - len(set(call.seqs)) + overlaps
+
+
+def _covers(span: tuple[float, float], second: float) -> bool:
+    return span[0] - SAME_SECONDS <= second <= span[1] + SAME_SECONDS
+
+
+def _resume_ms(target: str, calls: list[ChaosCall], kills: list[Kill]) -> list[float]:
+    """How long calls were without a server after each kill. A worker's and the database's: how much later than usual finals came."""
+    usual = median([final.latency_ms for call in calls for final in call.finals if final.latency_ms is not None] or [0.0])
+    found = []
+    for number, kill in enumerate(kills):
+        if kill.target != target:
+            continue
+        until = kills[number + 1].at if number + 1 < len(kills) else kill.at + FIND_SECONDS
+        for call in calls:
+            if target in ("edge", "live"):
+                found += [lost for at, lost in call.resumed if kill.at <= at < until]
+            else:
+                late = [final.latency_ms - usual for final in call.finals if kill.at <= final.at < until and final.latency_ms is not None]
+                found += [max(0.0, *late)] if late else []
+    return found
+
+
+def _quantiles(values: list[float]) -> dict[str, float | int | None]:
+    return {**summary(values, (50, 95)), "count": len(values)}
+
+
+def _firsts(kills: list[Kill]) -> Iterator[Kill]:
+    seen: set[str] = set()
+    for kill in kills:
+        if kill.target not in seen:
+            seen.add(kill.target)
+            yield kill
+
+
+def _audio(server: Running, seconds: float) -> list[bytes]:
+    directory = speech.data_directory()
+    if directory is not None:
+        loop = speech.join(speech.recordings(directory), "recordings")
+    else:
+        loop = speech.join(spoken(server.url, server.token), "espeak-ng")
+    chunks = loop.chunks(int(CHUNK_SECONDS * 1000))
+    wanted = int(seconds / CHUNK_SECONDS)
+    return [chunks[number % len(chunks)] for number in range(wanted)]
+
+
+async def _kill(supervisor: int, target: str) -> Kill:
+    """Kill one process with SIGKILL, once there is one. Raises Unavailable if there is none for a while."""
+    deadline = time.monotonic() + FIND_SECONDS
+    while time.monotonic() < deadline:
+        pid = find(supervisor, target)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            return Kill(target, pid, time.monotonic())
+        await asyncio.sleep(0.05)
+    raise Unavailable(f"no {target} process to kill", reason="NO_PROCESS")
+
+
+@contextmanager
+def _stopped(supervisor: int) -> Iterator[None]:
+    """PostgreSQL, all of it, answers nothing."""
+    main = find(supervisor, "postgres")
+    processes = [psutil.Process(main), *psutil.Process(main).children(recursive=True)] if main else []
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def find(supervisor: int, target: str) -> int:
+    """The process id of a child of ``malha up``; 0 if there is none now."""
+    try:
+        processes = psutil.Process(supervisor).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return 0
+    for process in processes:
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        if _IS[target](command):
+            return process.pid
+    return 0
+
+
+_IS: Mapping[str, Callable[[list[str]], bool]] = {
+    "edge": lambda command: command[-2:] == ["-m", "malha.edge"],
+    "live": lambda command: command[-2:] == ["serve", "live"],
+    "worker": lambda command: any("malha.transcribe" in part for part in command),
+    "postgres": lambda command: bool(command) and command[0].endswith("/postgres") and "-D" in command,
+}
