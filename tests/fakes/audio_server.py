@@ -117,7 +117,7 @@ async def polite(call: FakeCall) -> None:
     while (request := await call.read()) is not None:
         match request.WhichOneof("request"):
             case "audio":
-                frame = _frame_bytes(call.format)
+                frame = frame_bytes(call.format)
                 received = request.audio.position + len(request.audio.content) // frame
                 await call.ack(received, max(0, received - 2 * (call.format.sample_rate_hertz or 0)))
             case "control" if request.control.HasField("flush"):
@@ -128,7 +128,7 @@ async def polite(call: FakeCall) -> None:
                 return
 
 
-def _frame_bytes(audio_format: media_pb2.AudioFormat) -> int:
+def frame_bytes(audio_format: media_pb2.AudioFormat) -> int:
     name = media_pb2.Encoding.Name(audio_format.encoding)
     sample = {"ENCODING_PCM16": 2, "ENCODING_MULAW": 1, "ENCODING_ALAW": 1}.get(name)
     return 1 if sample is None else sample * (audio_format.channels or 1)

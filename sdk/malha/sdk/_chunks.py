@@ -14,6 +14,15 @@ class Chunker:
         self._pending_bytes = 0
         self._position = 0
 
+    @property
+    def position(self) -> int:
+        """Of what comes next."""
+        return self._position
+
+    def start_at(self, position: int) -> None:
+        """Number from here, before the first ``take``."""
+        self._position = position
+
     def add(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take a chunk as the caller gives it. Copied unless it is ``bytes``: sound libraries reuse their buffers."""
         if not isinstance(chunk, bytes | bytearray | memoryview):

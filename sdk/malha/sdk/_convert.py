@@ -66,6 +66,7 @@ def _opened(opened: audio.Opened, place: Mapping[str, int]) -> events.Opened:
         languages=tuple(opened.languages),
         server_version=opened.server_version,
         resume_token=opened.resume_token,
+        resume_from=opened.resume_from,
         **place,
     )
 
@@ -108,7 +109,7 @@ def _summary(summary: audio.Summary, place: Mapping[str, int]) -> events.Summary
 
 _EVENTS: Mapping[str, Callable[[Any, Mapping[str, int]], events.Event | None]] = {
     "opened": _opened,
-    "ack": lambda ack, place: events.Ack(ack.received_through, ack.keep_from, **place),
+    "ack": lambda ack, place: events.Ack(ack.received_through, ack.keep_from, ack.keep_from_frame, **place),
     "speech_started": lambda speech, place: events.SpeechStarted(speech.channel, seconds(speech.time), **place),
     "speech_ended": lambda speech, place: events.SpeechEnded(speech.channel, seconds(speech.time), **place),
     "transcript": _transcript,

@@ -22,12 +22,20 @@ class CallOver(Exception):
     """The call ended before this write; the reader knows why."""
 
 
+def being_cancelled() -> bool:
+    """Whether somebody cancelled this task. A read or write of a call that was cancelled raises CancelledError too, in a task that was not."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Rpc:
     """One call. ``write`` is for one task at a time, as is ``responses``."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[bytes, bytes]) -> None:
         self._call = call
         self._noted: grpc.aio.AioRpcError | None = None
+        self._given_up = False
+        self._responses = self._read()
         call.add_done_callback(self._note)
 
     async def write(self, message: bytes) -> None:
@@ -36,17 +44,31 @@ class Rpc:
             await self._call.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise CallOver from error
+        except asyncio.CancelledError:
+            if not self._given_up or being_cancelled():
+                raise
+            raise CallOver from None
 
     async def half_close(self) -> None:
-        """Tell the server that nothing follows."""
-        await self._call.done_writing()
+        """Tell the server that nothing follows. Does nothing where the call is over."""
+        try:
+            await self._call.done_writing()
+        except grpc.aio.InternalError:
+            pass  # the operation met the end of the call: the reader knows of it
+        except asyncio.CancelledError:
+            if not self._given_up or being_cancelled():
+                raise
 
     def cancel(self) -> None:
         """End the call now."""
+        self._given_up = True
         self._call.cancel()
 
-    async def responses(self) -> AsyncIterator[bytes]:
-        """All responses. Raises AioRpcError where the status is not OK, and CancelledError after ``cancel``."""
+    def responses(self) -> AsyncIterator[bytes]:
+        """All responses not yet taken. Raises AioRpcError where the status is not OK, and CancelledError after ``cancel``."""
+        return self._responses
+
+    async def _read(self) -> AsyncIterator[bytes]:
         try:
             async for response in self._call:
                 yield response

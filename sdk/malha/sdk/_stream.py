@@ -104,15 +104,20 @@ class EventStream(ABC, Generic[EventT]):
         if self._rpc is None:
             self._end(None)
             return
-        self._rpc.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._stop()
+        self._tasks[0].cancel()
+
+    def _stop(self) -> None:
+        """End the reader, and with it the call."""
+        if self._rpc is not None:
+            self._rpc.cancel()
+        self._tasks[1].cancel()
 
     def _start(self) -> None:
         if self._rpc is None and not self._left:
             self._rpc = self._connect()
             reader = asyncio.create_task(self._run_reader(self._rpc))
-            self._tasks = (asyncio.create_task(self._run_writer(self._rpc)), reader)
+            self._tasks = (asyncio.create_task(self._run_writer()), reader)
             self._running.add(self)
             reader.add_done_callback(lambda _: self._running.discard(self))
 
@@ -127,7 +132,7 @@ class EventStream(ABC, Generic[EventT]):
         if self._rpc is not None:
             await self._rpc.half_close()
 
-    async def _run_writer(self, rpc: Rpc) -> None:
+    async def _run_writer(self) -> None:
         try:
             await self._produce()
         except CallOver:
@@ -135,20 +140,18 @@ class EventStream(ABC, Generic[EventT]):
         except (Exception, asyncio.CancelledError) as error:
             if not self._left and not self._over:
                 self._failure = error
-                rpc.cancel()
+                self._stop()
 
     async def _run_reader(self, rpc: Rpc) -> None:
         error: BaseException | None = None
         try:
-            await self._read_all(rpc)
-            error = self._explain(None)
-        except grpc.aio.AioRpcError as status:
-            error = self._explain(status)
+            error = await self._read(rpc)
         except asyncio.CancelledError:
             error = self._failure or AlreadyClosed("the call was cancelled")
         except Exception as defect:
-            rpc.cancel()
             error = defect
+        if error is not None and self._rpc is not None:
+            self._rpc.cancel()
         self._over = True
         writer = self._tasks[0]
         writer.cancel()
@@ -157,6 +160,14 @@ class EventStream(ABC, Generic[EventT]):
             self._end(None)
         else:
             self._events.put_nowait(_End(error))
+
+    async def _read(self, rpc: Rpc) -> Exception | None:
+        """Take all events; the error to raise at their end, None where all is well."""
+        try:
+            await self._read_all(rpc)
+        except grpc.aio.AioRpcError as status:
+            return self._explain(status)
+        return self._explain(None)
 
     async def _read_all(self, rpc: Rpc) -> None:
         async for response in rpc.responses():

@@ -19,6 +19,10 @@ class UnsavedAudio:
     """The first 64 KiB of a container, without which ``content`` cannot be read. Empty for raw encodings."""
     complete: bool = True
     """Whether it reaches back to where the server needs it from. Only the newest 60 s are kept."""
+    keep_from: int | None = None
+    """Where the server needs it from, as its last ack said; before ``position`` where it is not complete. None: ``position``."""
+    keep_from_frame: int | None = None
+    """The frame of the audio that begins there: of containers, whose positions are bytes. None: the same number."""
 
 
 class UnsavedBuffer:
@@ -33,7 +37,54 @@ class UnsavedBuffer:
         self._bytes = 0
         self._position = 0
         self._needed_from = 0
+        self._needed_from_frame = 0
         self._held_from = 0
+
+    @property
+    def needed_from(self) -> int:
+        """Where the server needs the audio from, as its last ack said; 0 before the first."""
+        return self._needed_from
+
+    @property
+    def needed_from_frame(self) -> int:
+        """The frame of the audio that begins there."""
+        return self._needed_from_frame
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was dropped that the server may still need."""
+        return self._held_from <= self._needed_from
+
+    @property
+    def held_from(self) -> int:
+        """Where what is kept begins."""
+        return self._held_from
+
+    @property
+    def end(self) -> int:
+        """Of all that was sent."""
+        return self._position
+
+    def restore(self, unsaved: UnsavedAudio, piece_bytes: int) -> None:
+        """Begin with what an earlier call had, in pieces of at most ``piece_bytes``. On an empty buffer only."""
+        self.begin_at(unsaved.position)
+        if unsaved.keep_from is not None:
+            frame = unsaved.keep_from if unsaved.keep_from_frame is None else unsaved.keep_from_frame
+            self._needed_from, self._needed_from_frame = unsaved.keep_from, frame
+        size = piece_bytes - piece_bytes % self._frame_bytes
+        for start in range(0, len(unsaved.content), size):
+            self.add(self._position, unsaved.content[start : start + size])
+        self._header, self._header_room = [unsaved.header], 0
+
+    def begin_at(self, position: int) -> None:
+        """The server has all before ``position``: where that is all there is, begin there."""
+        if position < self._position or position == 0:
+            return
+        self._pieces.clear()
+        self._bytes = 0
+        self._position = self._held_from = position
+        if position > self._needed_from:
+            self._needed_from = self._needed_from_frame = position
 
     def add(self, position: int, piece: bytes) -> None:
         """A piece that is about to be sent, right after the one before."""
@@ -46,11 +97,20 @@ class UnsavedBuffer:
         while self._bytes > self._limit_bytes:
             self._drop()
 
-    def forget(self, keep_from: int) -> None:
-        """Let go of what lies wholly before ``keep_from``."""
-        self._needed_from = max(self._needed_from, keep_from)
+    def forget(self, keep_from: int, frame: int = 0) -> None:
+        """Let go of what lies wholly before ``keep_from``, which is ``frame`` of the audio."""
+        if keep_from >= self._needed_from:
+            self._needed_from, self._needed_from_frame = keep_from, frame
         while self._pieces and self._end(self._pieces[0]) <= keep_from:
             self._drop()
+
+    def since(self, position: int) -> list[tuple[int, bytes]]:
+        """The pieces kept from ``position`` on; of them only the first is copied, where it begins before."""
+        kept = [entry for entry in self._pieces if self._end(entry) > position]
+        if kept and kept[0][0] < position:
+            start, piece = kept[0]
+            kept[0] = (position, piece[(position - start) * self._frame_bytes :])
+        return kept
 
     def snapshot(self) -> UnsavedAudio:
         """What is unsaved now, cut to begin where the server needs it."""
@@ -60,7 +120,9 @@ class UnsavedBuffer:
             position=start,
             content=content[(start - self._held_from) * self._frame_bytes :],
             header=b"".join(self._header),
-            complete=self._held_from <= self._needed_from,
+            complete=self.complete,
+            keep_from=self._needed_from,
+            keep_from_frame=self._needed_from_frame,
         )
 
     def _end(self, entry: tuple[int, bytes]) -> int:

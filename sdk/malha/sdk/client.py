@@ -10,9 +10,11 @@ from malha.sdk import catalog, speech, transcription
 from malha.sdk._call_settings import CallSettings, Pace, VadSettings, Window
 from malha.sdk._connection import Connection
 from malha.sdk._format import Encoding, Format, encoding_of, make_format, wav_bytes_per_second
+from malha.sdk._resumption import ResumePoint
 from malha.sdk._settings import resolve
 from malha.sdk._source import AudioInput, AudioSource, head_of, is_whole, size_of
 from malha.sdk._stream import EventStream
+from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.errors import InvalidRequest
 from malha.sdk.events import Role
 from malha.sdk.live import LiveCall
@@ -83,6 +85,7 @@ class Malha:
         denoise: bool = False,
         vad: VadSettings | None = None,
         window: Window | None = None,
+        resume: bool = True,
     ) -> LiveCall:
         """A live call: ``async for event in malha.live(...)``, or ``async with malha.live(...) as call`` to steer it meanwhile.
 
@@ -105,8 +108,10 @@ class Malha:
             denoise: Whether to reduce noise before recognition.
             vad: When sound counts as speech.
             window: How long an utterance may grow.
+            resume: Whether the call goes on by itself after its connection was lost (see LiveCall). False: SessionLost at once.
 
-        Raises InvalidRequest, and OSError where a file cannot be read. The iteration raises the audio's own errors and MalhaError.
+        Raises InvalidRequest, and OSError where a file cannot be read. The iteration raises the audio's own errors and MalhaError; SessionLost
+        where a lost call could not be taken up within 60 s.
         """
         who = tuple(roles)
         settings = CallSettings(
@@ -124,7 +129,43 @@ class Malha:
             vad=vad,
             window=window,
         )
-        return LiveCall(self._connection, settings, _input(audio, settings), self._streams)
+        return LiveCall(self._connection, settings, _input(audio, settings), self._streams, resume=resume)
+
+    def resume(
+        self,
+        token: str,
+        session_id: str,
+        audio: AudioSource,
+        *,
+        after_seq: int = 0,
+        unsaved: UnsavedAudio | None = None,
+        encoding: Encoding | None = None,
+        sample_rate: int | None = None,
+        channels: int | None = None,
+        pace: Pace = "live",
+    ) -> LiveCall:
+        """Go on with a call of an application that was itself started again, or that had SessionLost. The call is kept for 60 s.
+
+        Args:
+            token: ``opened.resume_token`` of the call, or ``SessionLost.resume_token``. Of a call that was resumed: the newest.
+            session_id: The call's.
+            audio: What comes from now on.
+            after_seq: The last ``seq`` the application has; events after it are told (again).
+            unsaved: ``unsaved_audio()`` of the call, or ``SessionLost.unsaved``; it is sent before ``audio``. None: it is lost.
+            encoding: As in ``live``, and the same as the call was opened with, as are ``sample_rate``, ``channels`` and ``pace``.
+            sample_rate: See ``live``.
+            channels: See ``live``.
+            pace: See ``live``.
+
+        Opened comes first. Where the call was closed meanwhile the rest of its events follow, and no audio is taken. Raises as ``live`` does;
+        the iteration raises NotFound and FailedPrecondition for a call that is not there to be resumed.
+        """
+        chosen = make_format(encoding or _encoding(audio, pace), sample_rate, channels)
+        settings = CallSettings(format=chosen, pace=pace)
+        if unsaved is not None and len(unsaved.content) % chosen.frame_bytes:
+            raise InvalidRequest("the unsaved audio ends inside a frame: is it of a call of another format?", reason="PARTIAL_FRAME")
+        point = ResumePoint(token, session_id, after_seq, unsaved)
+        return LiveCall(self._connection, settings, _input(audio, settings), self._streams, point=point)
 
     async def transcribe(
         self,

@@ -121,10 +121,11 @@ class ServerError(MalhaError):
 
 
 class SessionLost(MalhaError):
-    """The connection of an open call broke.
+    """The connection of an open call broke, and the call could not be taken up again: not within 60 s, or the server refused it for ever.
 
     What was told as final is stored and stays so. ``unsaved`` is the audio that is in no final yet. ``resumable`` says whether the server
-    keeps the call open for ``resume_token`` to take it up (an empty token: that server cannot resume; begin a new call with ``unsaved``).
+    keeps the call open for ``Malha.resume`` to take it up with ``resume_token`` (an empty token: that server cannot resume; begin a new call
+    with ``unsaved``). ``__cause__`` is the error that came last.
     """
 
     def __init__(

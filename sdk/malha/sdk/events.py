@@ -23,6 +23,7 @@ __all__ = [
     "Insight",
     "Opened",
     "Partial",
+    "Resumed",
     "Role",
     "Segment",
     "SpeechEnded",
@@ -103,6 +104,24 @@ class Opened(Event):
     server_version: str = ""
     resume_token: str = field(default="", repr=False)
     """Empty where this server cannot resume."""
+    resume_from: int = 0
+    """After ``Malha.resume``: where the server takes audio from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """The connection was lost, or the server left, and the call goes on by itself.
+
+    Nothing durable is missing or told twice. Partials not yet followed by their Final are void: what was said in them comes again.
+    """
+
+    session_id: str
+    lost_seconds: float
+    """From the loss to now; nearly 0 where the call moved before its connection ended."""
+    resume_from: int
+    """Where the server takes audio from."""
+    sent_from: int
+    """Where audio goes on. Later than ``resume_from`` where audio in between was dropped: only the newest 60 s are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +132,8 @@ class Ack(Event):
     """All audio before this position was received."""
     keep_from: int
     """Audio before this position is not needed again."""
+    keep_from_frame: int = 0
+    """The frame of the audio that begins there: of containers, whose positions are bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +236,7 @@ class CallWarning(Event):
 
 @dataclass(frozen=True, slots=True)
 class GoAway(Event):
-    """The server is about to stop."""
+    """The server is about to stop. A call that can be resumed moves by itself: Resumed follows."""
 
     time_left_seconds: float
     """How long this connection still works."""

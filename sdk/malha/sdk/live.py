@@ -5,41 +5,38 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-import grpc
-
 from malha.sdk import events
 from malha.sdk._call_settings import CallSettings, check_choice
 from malha.sdk._chunks import Chunker
 from malha.sdk._connection import Connection
-from malha.sdk._convert import event_from
 from malha.sdk._gen.malha.api.audio import v1 as audio
-from malha.sdk._rpc import CallOver, Rpc
+from malha.sdk._resuming import ResumingStream
+from malha.sdk._resumption import ResumePoint
+from malha.sdk._rpc import CallOver
 from malha.sdk._source import AudioInput
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
-from malha.sdk._unsaved import UnsavedAudio, UnsavedBuffer
-from malha.sdk._uuid7 import uuid7
-from malha.sdk._wire import audio_request
-from malha.sdk.errors import Aborted, InvalidRequest, ServerError, SessionLost, Unavailable
+from malha.sdk._unsaved import UnsavedAudio
+from malha.sdk.errors import InvalidRequest
 
 __all__ = ["FeedbackAction", "LiveCall"]
 
 FeedbackAction = Literal["shown", "used", "edited", "ignored"]
 """What the operator did with an insight."""
 
-_METHOD = "/malha.api.audio.v1.AudioStreamService/Stream"
 _STALL_SECONDS = 0.2
 """Audio that has not filled a message after this long is sent as it is: the source paused."""
 _DIGITS = re.compile(r"[0-9*#A-D]{1,64}")
-_RESUMABLE_BY_REASON = {"READER_SLOW": True, "SESSION_MOVED": False}
 
 
-class LiveCall(EventStream[events.Event]):
-    """A call, made by ``Malha.live``.
+class LiveCall(ResumingStream):
+    """A call, made by ``Malha.live`` or ``Malha.resume``.
 
     In ``async for event in malha.live(...)`` leaving the loop cancels the call. In ``async with malha.live(...) as call`` the block owns it:
     iterate as you like, steer it by the methods below; leaving the block early cancels it. When the audio ends the call is finished by
     itself. Nothing is taken from the audio before the server has accepted the call.
+
+    A lost connection is made again for up to 60 s, and Resumed tells of it. Meanwhile audio and controls are taken and kept (a recording with
+    pace batch waits instead), to be sent after.
     """
 
     def __init__(
@@ -49,27 +46,18 @@ class LiveCall(EventStream[events.Event]):
         source: AudioInput,
         running: set[EventStream[Any]],
         on_sent: Callable[[int], None] | None = None,
+        *,
+        resume: bool = True,
+        point: ResumePoint | None = None,
     ) -> None:
-        """``on_sent`` is called with the bytes of audio sent so far; what it raises ends the call like an error of the audio."""
-        super().__init__(running)
+        """``on_sent`` is called with the bytes of audio taken so far; what it raises ends the call like an error of the audio."""
+        super().__init__(connection, settings, running, resume=resume, point=point)
         self._on_sent = on_sent
         self._sent_bytes = 0
-        self._connection = connection
-        self._settings = settings
         self._source = source
-        self._session_id = str(uuid7())
-        self._opened: events.Opened | None = None
-        self._answered = asyncio.Event()
-        self._closed = False
-        self._last_seq = 0
         call_format = settings.format
         self._chunker = Chunker(frame_bytes=call_format.frame_bytes, ready_bytes=settings.message_bytes, most_bytes=call_format.most_bytes)
-        self._unsaved = UnsavedBuffer(
-            frame_bytes=call_format.frame_bytes, limit_bytes=call_format.kept_bytes, container=call_format.container
-        )
-        self._writing = asyncio.Lock()
         self._taking = False
-        self._finished = False
         self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -79,7 +67,7 @@ class LiveCall(EventStream[events.Event]):
 
     @property
     def opened(self) -> events.Opened | None:
-        """The effective configuration; None until the server has answered."""
+        """The effective configuration; None until the server has answered. After Resumed it is a new one, with a new ``resume_token``."""
         return self._opened
 
     @property
@@ -89,7 +77,7 @@ class LiveCall(EventStream[events.Event]):
 
     def unsaved_audio(self) -> UnsavedAudio:
         """The audio sent but not yet in any stored transcript: the newest 60 s at most."""
-        return self._unsaved.snapshot()
+        return self._kept.audio.snapshot()
 
     async def flush(self) -> None:
         """End the current utterance on every channel now."""
@@ -129,20 +117,15 @@ class LiveCall(EventStream[events.Event]):
         """Take no more audio. What was taken is transcribed, and events go on until Closed."""
         await self._beside(self._stop_taking())
 
-    def _connect(self) -> Rpc:
-        return self._connection.stream(_METHOD, (("malha-session", self._session_id),))
-
     async def _produce(self) -> None:
         async with self._writing:
-            await self._write(self._settings.to_message())
-            await self._answered.wait()
+            await self._begin()
+            self._chunker.start_at(self._kept.audio.end)
         await self._take_until_finish()
         async with self._writing:
             await self._send_gathered()
             self._chunker.close()
-            self._finished = True
-            await self._write(audio.StreamRequest(finish=audio.Finish()))
-            await self._half_close()
+            await self._send_finish()
 
     async def _take_until_finish(self) -> None:
         """``finish()`` cancels the writer task while it waits for the caller's audio, and nowhere else (see ``_stop_taking``)."""
@@ -161,6 +144,8 @@ class LiveCall(EventStream[events.Event]):
                 async for chunk in chunks:
                     self._chunker.add(chunk)
                     if self._chunker.ready:
+                        if self._settings.pace == "batch":
+                            await self._connected.wait()  # a recording can wait
                         async with self._writing:
                             await self._send_gathered()
                     elif self._stall_timer is None:
@@ -181,7 +166,7 @@ class LiveCall(EventStream[events.Event]):
 
     async def _send_stalled(self) -> None:
         async with self._writing:
-            if not self._finished:
+            if not self._kept.finished:
                 await self._send_gathered()
 
     def _stop_stall_timer(self) -> None:
@@ -192,8 +177,7 @@ class LiveCall(EventStream[events.Event]):
     async def _send_gathered(self) -> None:
         self._stop_stall_timer()
         for position, piece in self._chunker.take():
-            self._unsaved.add(position, piece)
-            await self._write(audio_request(position, piece))
+            await self._send_kept(self._kept.add_audio(position, piece))
             self._sent_bytes += len(piece)
             if self._on_sent is not None:
                 self._on_sent(self._sent_bytes)
@@ -204,47 +188,10 @@ class LiveCall(EventStream[events.Event]):
     async def _send(self, request: audio.StreamRequest) -> None:
         """Send what is not audio after the audio taken so far, so that it applies where the caller said it."""
         async with self._writing:
-            if self._finished:
+            if self._kept.finished:
                 raise CallOver
             await self._send_gathered()
-            await self._write(request)
-
-    def _translate(self, response: bytes) -> events.Event | None:
-        message = audio.StreamResponse.parse(response)
-        self._last_seq = max(self._last_seq, message.seq)
-        event = event_from(message)
-        match event:
-            case events.Opened():
-                self._opened = event
-                self._session_id = event.session_id or self._session_id
-                self._answered.set()
-            case events.Ack():
-                self._unsaved.forget(event.keep_from)
-            case events.Closed():
-                self._closed = True
-            case _:
-                pass
-        return event
-
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is None:
-            if self._closed:
-                return None
-            return ServerError("the server ended the call before it was closed", reason="ENDED_EARLY")
-        known = error_from(error, self._connection.target)
-        lost = isinstance(known, Unavailable | Aborted)
-        if self._opened is None or not (lost or known.reason in _RESUMABLE_BY_REASON):
-            return known
-        return SessionLost(
-            f"the connection of the call was lost: {known.message}",
-            session_id=self._session_id,
-            last_seq=self._last_seq,
-            unsaved=self._unsaved.snapshot(),
-            resumable=_RESUMABLE_BY_REASON.get(known.reason, True),
-            resume_token=self._opened.resume_token,
-            reason=known.reason,
-            retry_after_seconds=known.retry_after_seconds,
-        )
+            await self._send_kept(self._kept.add_control(self._chunker.position, request))
 
 
 def _checked_channel(channel: int | None) -> int | None:

@@ -127,6 +127,7 @@ class MalhaSync:
         self._close()
 
     live = _live(Malha.live)
+    resume = _live(Malha.resume)
     say = _say(Malha.say)
     transcribe = _blocking(Malha.transcribe)
     synthesize = _blocking(Malha.synthesize)
@@ -214,7 +215,7 @@ class LiveCallSync(_SyncStream[Event]):
 
     @property
     def opened(self) -> Opened | None:
-        """The effective configuration; None until the server has answered."""
+        """The effective configuration; None until the server has answered. After Resumed it is a new one, with a new ``resume_token``."""
         return self._call.opened
 
     @property

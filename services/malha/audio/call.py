@@ -12,23 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from malha.api.transcribe.v1 import transcribe_pb2 as transcribe_api
+from malha.audio.channel import Channel
 from malha.audio.endpointing import Ended, EndpointConfig, Endpointer, EndpointEvent, Speech, Started
-from malha.audio.events import (
-    Ack,
-    CallEvent,
-    ChannelFigures,
-    Figures,
-    Gap,
-    Opened,
-    Role,
-    SpeechEnded,
-    SpeechStarted,
-    Warned,
-)
+from malha.audio.events import Ack, CallEvent, Figures, Gap, Opened, Role, SpeechEnded, SpeechStarted, Warned
 from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
-from malha.audio.progress import ChannelProgress, Progress
-from malha.audio.recogniser import ChannelRecogniser, Listener, Utterance
+from malha.audio.progress import Progress, Turn
+from malha.audio.recogniser import ChannelRecogniser, Listener
 from malha.audio.results import OpenUtterance, Results
 from malha.audio.timeline import Timeline
 from malha.audio.track import Track
@@ -63,28 +53,6 @@ RecogniserFactory = Callable[[int, Listener], ChannelRecogniser]
 """Makes the recogniser of one channel for audio of a sample rate."""
 
 
-class _Channel:
-    """One channel: endpointing, recognition and figures."""
-
-    def __init__(self, index: int, role: Role, endpointer: Endpointer, recogniser: ChannelRecogniser, resampler: Resampler | None) -> None:
-        self.index = index
-        self.endpointer = endpointer
-        self.recogniser = recogniser
-        self.resampler = resampler
-        self.figures = ChannelFigures(role)
-        self.muted = False
-        self.utterance: Utterance | None = None
-        self.ordinal = 0
-        self.heard_through = 0
-        """Frame up to which an earlier owner of the call has heard it."""
-
-    def restore(self, progress: ChannelProgress) -> None:
-        """Go on where an earlier owner of the call was."""
-        self.muted, self.ordinal, self.heard_through = progress.muted, progress.ordinal, progress.frame
-        figures = self.figures
-        figures.segments, figures.talk_seconds, figures.dtmf_digits = progress.segments, progress.talk_seconds, progress.dtmf_digits
-
-
 class Call:
     """A call from its first audio to its last final. One task at a time may use it."""
 
@@ -103,13 +71,15 @@ class Call:
         self._timeline = Timeline(progress.position if progress is not None else 0)
         self._results = Results(emit, self.figures, self._timeline, live=config.live)
         self._decoder: Decoder | None = None
-        self._channels: list[_Channel] = []
+        self._channels: list[Channel] = []
         self._rate = 0
-        rate = config.sample_rate if self._raw and config.sample_rate in RATES else WORKING_RATE
+        working = config.sample_rate if self._raw and config.sample_rate in RATES else WORKING_RATE
+        rate = config.sample_rate if self._raw else progress.rate if progress is not None else working
         start = (progress.frame, progress.position) if progress is not None else (0, 0)
-        self._track = Track(raw=self._raw, working_rate=rate, rate=config.sample_rate if self._raw else rate, start=start)
+        self._track = Track(raw=self._raw, working_rate=working, rate=rate, start=start)
         self._header = bytearray(progress.header if progress is not None else b"")
-        self._on_hold = progress.on_hold if progress is not None else False
+        self._gap_through = progress.gap_through if progress is not None else 0
+        """Where the last gap that was told ended."""
         self._acked_at = time.monotonic()
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=64)
         """(samples of this run through which audio came, when)"""
@@ -182,18 +152,23 @@ class Call:
                 mono = channel.resampler.feed(mono)
             if channel.heard_through:
                 mono = self._prime(channel, mono)
-            if self._on_hold or channel.muted:
+            if channel.ahead:
+                mono = self._turn_again(channel, mono)
+            if channel.deaf:
                 channel.endpointer.skip(mono.size)
             else:
                 if not received:
                     received = channel.endpointer.received + mono.size
                     self._arrivals.append((received, now))
-                for event in channel.endpointer.feed(mono):
-                    self._on_endpoint(channel, event)
+                self._hear(channel, mono)
         if now - self._acked_at >= ACK_SECONDS:
             self.acknowledge(now)
 
-    def _prime(self, channel: _Channel, mono: Samples) -> Samples:
+    def _hear(self, channel: Channel, mono: Samples) -> None:
+        for event in channel.endpointer.feed(mono):
+            self._on_endpoint(channel, event)
+
+    def _prime(self, channel: Channel, mono: Samples) -> Samples:
         """Keep what an earlier owner has heard from being heard again; what is left."""
         known = self._track.samples(channel.heard_through) - channel.endpointer.received
         if known < mono.size:
@@ -201,6 +176,20 @@ class Call:
         if known > 0:
             channel.endpointer.prime(mono[:known])
             return mono[known:]
+        return mono
+
+    def _turn_again(self, channel: Channel, mono: Samples) -> Samples:
+        """Mute, hold and listen where an earlier owner did; what is left."""
+        while channel.ahead:
+            before = max(self._track.samples(channel.ahead[0].frame) - channel.endpointer.received, 0)
+            if before > mono.size:
+                break
+            if channel.deaf:
+                channel.endpointer.skip(before)
+            else:
+                self._hear(channel, mono[:before])
+            mono = mono[before:]
+            self._turn(channel, channel.ahead.popleft())
         return mono
 
     def count(self, units: int) -> None:
@@ -240,23 +229,18 @@ class Call:
     def flush(self) -> None:
         """End every open utterance now."""
         for channel in self._channels:
-            for event in channel.endpointer.flush():
-                self._on_endpoint(channel, event)
+            self._flush(channel)
 
     def mute(self, index: int | None, muted: bool) -> None:
         """Stop or start listening to a channel, or to all."""
         for channel in self._channels:
             if index is None or channel.index == index:
-                if muted:
-                    for event in channel.endpointer.flush():
-                        self._on_endpoint(channel, event)
-                channel.muted = muted
+                self._turn(channel, channel.said(self._now(channel), muted=muted))
 
     def hold(self, on_hold: bool) -> None:
         """Stop or start listening to the whole call. Time goes on."""
-        if on_hold:
-            self.flush()
-        self._on_hold = on_hold
+        for channel in self._channels:
+            self._turn(channel, channel.said(self._now(channel), on_hold=on_hold))
 
     def dtmf(self, digits: str) -> None:
         """Count pressed keys on the customer's channel, or the first. They may be a card number: they are not kept."""
@@ -292,13 +276,13 @@ class Call:
         self.figures.channels = [channel.figures for channel in self._channels]
         return self._channels[0].recogniser.opened
 
-    def _make_channel(self, index: int, role: Role) -> _Channel:
+    def _make_channel(self, index: int, role: Role) -> Channel:
         rate, resumed = self._track.working_rate, self._resumed
         known = resumed.channels[index] if resumed is not None and index < len(resumed.channels) else None
         floor = known.noise_floor if known is not None else 0.0
         voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy, floor)
         recogniser = self._recogniser(rate, self._results.listener)
-        channel = _Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser, None)
+        channel = Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser)
         if known is not None:
             channel.restore(known)
         return channel
@@ -313,10 +297,24 @@ class Call:
             message = f"the audio has {channels} channel and the call has {len(self._channels)} roles: every channel hears the same"
             self._emit(Warned("FEWER_CHANNELS", message), self._timeline.received_through)
 
+    def _turn(self, channel: Channel, turn: Turn) -> None:
+        if turn.deaf:
+            self._flush(channel)
+        channel.turn(turn)
+
+    def _now(self, channel: Channel) -> int:
+        return self._track.frame(channel.endpointer.received)
+
+    def _flush(self, channel: Channel) -> None:
+        for event in channel.endpointer.flush():
+            self._on_endpoint(channel, event)
+
     def _on_gap(self, start: int, end: int) -> None:
         self.flush()
-        self.figures.gaps += 1
-        self._emit(Gap(start, end), end)
+        if end > self._gap_through:  # else an earlier owner has told it
+            self._gap_through = end
+            self.figures.gaps += 1
+            self._emit(Gap(start, end), end)
         if not self._raw:
             raise UnsupportedFormat(
                 f"bytes {start} to {end} of the container are missing: send it without holes, or send raw audio", reason="CONTAINER_GAP"
@@ -326,17 +324,9 @@ class Call:
         self._arrivals.clear()
         self._track.begin(end)
 
-    def _needed(self, channel: _Channel) -> int:
-        """The first frame of a channel that waits for a final or is open."""
-        waiting = channel.recogniser.waiting
-        if waiting:
-            first: int = waiting[0].context.start_frame
-            return first
-        return max(channel.heard_through, self._track.frame(channel.endpointer.keep_from))
-
     def _kept(self) -> tuple[int, int]:
         """(position, frame) from which on audio may be needed again."""
-        return self._track.kept(min(self._needed(channel) for channel in self._channels))
+        return self._track.kept(min(channel.needed(self._track) for channel in self._channels))
 
     def progress(self) -> Progress:
         """How far the call has come, as of the last final told."""
@@ -346,26 +336,14 @@ class Call:
             position=position,
             frame=frame,
             rate=self._track.rate,
-            channels=tuple(self._channel_progress(channel) for channel in self._channels),
-            on_hold=self._on_hold,
+            channels=tuple(channel.progress(self._track) for channel in self._channels),
             gaps=self.figures.gaps,
+            gap_through=self._gap_through,
             failed_segments=self.figures.failed_segments,
             header=bytes(self._header[:header_bytes]),
         )
 
-    def _channel_progress(self, channel: _Channel) -> ChannelProgress:
-        waiting, figures = channel.recogniser.waiting, channel.figures
-        return ChannelProgress(
-            frame=self._needed(channel),
-            ordinal=waiting[0].context.ordinal - 1 if waiting else channel.ordinal,
-            noise_floor=channel.endpointer.noise_floor,
-            muted=channel.muted,
-            segments=figures.segments,
-            talk_seconds=figures.talk_seconds,
-            dtmf_digits=figures.dtmf_digits,
-        )
-
-    def _on_endpoint(self, channel: _Channel, event: EndpointEvent) -> None:
+    def _on_endpoint(self, channel: Channel, event: EndpointEvent) -> None:
         position = self._timeline.received_through
         if isinstance(event, Speech):
             assert channel.utterance is not None
@@ -386,7 +364,7 @@ class Call:
         elif isinstance(event, Ended):
             self._on_ended(channel, event, position)
 
-    def _on_ended(self, channel: _Channel, event: Ended, position: int) -> None:
+    def _on_ended(self, channel: Channel, event: Ended, position: int) -> None:
         utterance, channel.utterance = channel.utterance, None
         assert utterance is not None
         context: OpenUtterance = utterance.context

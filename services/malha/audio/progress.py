@@ -3,9 +3,26 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from malha.audio.track import PRE_ROLL_SECONDS
+
+
+class Turn(NamedTuple):
+    """Whether a channel is listened to from a frame on."""
+
+    frame: int
+    muted: bool
+    on_hold: bool
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it is not."""
+        return self.muted or self.on_hold
+
+    def but(self, frame: int, muted: bool | None, on_hold: bool | None) -> "Turn":
+        """Another, at ``frame``; what is None stays."""
+        return Turn(frame, self.muted if muted is None else muted, self.on_hold if on_hold is None else on_hold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +33,8 @@ class ChannelProgress:
     ordinal: int
     """Of the last utterance before it."""
     noise_floor: float
-    muted: bool
+    turns: tuple[Turn, ...]
+    """The one in force at ``frame``, and those after it."""
     segments: int
     talk_seconds: float
     dtmf_digits: int
@@ -30,8 +48,9 @@ class Progress:
     frame: int
     rate: int
     channels: tuple[ChannelProgress, ...]
-    on_hold: bool
     gaps: int
+    gap_through: int
+    """Where the last gap that was told ends, in the client's units: it may be met again."""
     failed_segments: int
     header: bytes
     """Of a container: what a decoder needs before it can begin in the middle."""
@@ -45,10 +64,10 @@ class Progress:
             "noise_floors": {str(k): each.noise_floor for k, each in enumerate(channels)},
             "flags": {
                 "rate": self.rate,
-                "hold": self.on_hold,
-                "muted": [each.muted for each in channels],
+                "turns": [each.turns for each in channels],
                 "figures": [[each.segments, each.talk_seconds, each.dtmf_digits] for each in channels],
                 "gaps": self.gaps,
+                "gap_through": self.gap_through,
                 "failed": self.failed_segments,
                 "header": base64.b64encode(self.header).decode(),
             },
@@ -62,11 +81,11 @@ class Progress:
             return None
         ordinals, floors, figures = columns["segment_ordinals"], columns["noise_floors"], flags["figures"]
         channels = tuple(
-            ChannelProgress(committed[str(k)], ordinals[str(k)], floors[str(k)], muted, *figures[k])
-            for k, muted in enumerate(flags["muted"])
+            ChannelProgress(committed[str(k)], ordinals[str(k)], floors[str(k)], tuple(Turn(*turn) for turn in turns), *figures[k])
+            for k, turns in enumerate(flags["turns"])
         )
         header = base64.b64decode(flags["header"])
-        counts = (flags["hold"], flags["gaps"], flags["failed"], header)
+        counts = (flags["gaps"], flags["gap_through"], flags["failed"], header)
         return cls(committed["position"], committed["frame"], flags["rate"], channels, *counts)
 
     def starting_at(self, position: int, frame: int) -> Self:

@@ -158,7 +158,7 @@ class AudioStreamService:
         if resumed.over:
             await self._tell_rest(call, config, teller, resumed)
             return
-        async with self._connected(stream, call, teller, held):
+        async with self._connected(stream, call, teller, held, progress):
             self._tell_opened(call, await call.open(), opening, config, teller, str(held.session_id), held)
             for event in resumed.events:
                 teller.again(replayed(event))
@@ -176,7 +176,9 @@ class AudioStreamService:
             teller.again(replayed(event))
 
     @asynccontextmanager
-    async def _connected(self, stream: AudioStream, call: Call, teller: Teller, held: Held | None) -> AsyncIterator[None]:
+    async def _connected(
+        self, stream: AudioStream, call: Call, teller: Teller, held: Held | None, stored: Progress | None = None
+    ) -> AsyncIterator[None]:
         """A call's connection, from its begin to its end, however that comes."""
         if self._store is None or held is None:
             try:
@@ -184,7 +186,7 @@ class AudioStreamService:
             finally:
                 await call.close()
             return
-        ledger = teller.ledger = Ledger(self._store.writer, held, call.progress, stream.end)
+        ledger = teller.ledger = Ledger(self._store.writer, held, call.progress, stream.end, stored)
         self._streams[held.session_id] = stream
         closed = False
         try:

@@ -52,13 +52,17 @@ class Teller:
         self._durable(position, CLOSED, closed_body(FINISHED), closed, last=True)
 
     def _stored(self, event: CallEvent) -> CallEvent:
-        """An ack lets go of no audio whose finals are not stored yet."""
+        """An ack lets go of no audio whose finals are not stored yet, and of none before anything is: nobody else would know of it."""
         ledger = self.ledger
-        if not isinstance(event, Ack) or ledger is None or ledger.idle:
+        if not isinstance(event, Ack) or ledger is None:
             return event
         known = ledger.stored
         if known is None:
+            if event.keep_from:
+                ledger.save()
             return Ack(event.received_through, 0, 0)
+        if ledger.idle:
+            return event
         return Ack(event.received_through, known.position, known.frame)
 
     def _durable(

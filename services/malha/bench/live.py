@@ -81,7 +81,12 @@ def _server(options: Options) -> Iterator[Running]:
         )
         return
     limit = max(4000, 4 * options.sessions)  # a call is a stream to Audio and one for each channel to Transcribe
-    limits = {"MALHA_MAX_STREAMS": limit, "MALHA_EDGE_MAX_SOCKETS": limit, "MALHA_EDGE_REQUESTS_PER_MINUTE": 10 * limit}
+    limits = {
+        "MALHA_MAX_STREAMS": limit,
+        "MALHA_EDGE_MAX_SOCKETS": limit,
+        "MALHA_EDGE_REQUESTS_PER_MINUTE": 10 * limit,
+        "MALHA_QUOTAS": "false",
+    }
     settings = {"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_LOG_LEVEL": "WARNING"}
     raise_file_limit()  # the servers inherit it
     with private_server(settings | {name: str(value) for name, value in limits.items()}) as server:

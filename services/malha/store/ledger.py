@@ -42,15 +42,24 @@ class Entry:
 class Ledger(Generic[ProgressT]):
     """The durable events of one session. ``progress`` takes the session's state; ``fail`` is told why no more can be stored."""
 
-    def __init__(self, writer: GroupCommit, held: Held, progress: Callable[[], ProgressT], fail: Callable[[MalhaError], None]) -> None:
+    def __init__(
+        self,
+        writer: GroupCommit,
+        held: Held,
+        progress: Callable[[], ProgressT],
+        fail: Callable[[MalhaError], None],
+        stored: ProgressT | None = None,
+    ) -> None:
         self.seq = held.last_seq
-        self.stored: ProgressT | None = None
-        """As of the last event that was stored."""
+        self.stored = stored
+        """As of the last event that was stored, or where an earlier owner was."""
         self._writer = writer
         self._held = held
         self._progress = progress
         self._fail = fail
         self._waiting: deque[Entry] = deque()
+        self._stored_seq = held.last_seq
+        self._save = False
         self._task: asyncio.Task[None] | None = None
         self._failure: MalhaError | None = None
 
@@ -67,6 +76,14 @@ class Ledger(Generic[ProgressT]):
     def append(self, entry: Entry) -> None:
         """Store an event, then tell it."""
         self._waiting.append(entry)
+        self._begin()
+
+    def save(self) -> None:
+        """Store how far the session has come, without an event."""
+        self._save = True
+        self._begin()
+
+    def _begin(self) -> None:
         if self._task is None:
             self._task = asyncio.create_task(self._store(), name="ledger")
 
@@ -86,12 +103,14 @@ class Ledger(Generic[ProgressT]):
 
     async def _store(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._save:
                 batch = list(self._waiting)
                 self._waiting.clear()
+                self._save = False
                 progress = self._progress()
                 await self._writer.commit(self._update(batch, progress), deadline_seconds=COMMIT_SECONDS)
                 self.stored = progress
+                self._stored_seq = batch[-1].event.seq if batch else self._stored_seq
                 for entry in batch:
                     entry.tell()
         except MalhaError as error:
@@ -104,9 +123,9 @@ class Ledger(Generic[ProgressT]):
         return SessionUpdate(
             self._held.session_id,
             self._held.epoch,
-            batch[-1].event.seq,
+            batch[-1].event.seq if batch else self._stored_seq,
             **progress.columns(),
-            state="closed" if batch[-1].last else "open",
+            state="closed" if batch and batch[-1].last else "open",
             events=[entry.event for entry in batch],
             segments=[entry.segment for entry in batch if entry.segment is not None],
         )

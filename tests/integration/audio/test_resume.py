@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 import numpy as np
 import pytest
-
 from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence, voice
+
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.audio.service import new_session_id
 from malha.runtime.settings import RuntimeSettings
@@ -220,7 +220,7 @@ async def test_stale_stolen_and_unknown_tokens_are_the_same_not_found(site: Site
     await call.connect()
     await call.send(3 * RATE)
     thief = Resuming(call.channel, (("authorization", f"Bearer {OTHER_TOKEN}"),), call.pcm, call.open, token=call.token)
-    unknown = Resuming(call.channel, AUTHORIZED, call.pcm, call.open, token="never seen")  # noqa: S106
+    unknown = Resuming(call.channel, AUTHORIZED, call.pcm, call.open, token="never seen")
     for client in (thief, unknown):
         async with refused(grpc.StatusCode.NOT_FOUND, "SESSION_UNKNOWN"):
             await client.connect()
@@ -244,6 +244,25 @@ async def test_without_a_store_there_is_no_token_and_resume_says_so(server: Runn
     await call.connect()
     assert call.token == ""
     await call.finish()
-    call.token = "something"  # noqa: S105
+    call.token = "something"
     async with refused(grpc.StatusCode.UNIMPLEMENTED, "NOT_IN_THIS_VERSION"):
         await call.connect()
+
+
+async def test_a_call_of_silence_alone_is_resumed_where_its_silence_ends(site: Site) -> None:
+    pcm = np.concatenate([silence(12, RATE)[:, None], conversation(8)])
+    expected = await uninterrupted(site, pcm)
+    call = await site.call(pcm)
+    await call.connect()
+    for _ in range(3):
+        await call.send(4 * RATE)
+        await asyncio.sleep(1.1)
+    assert call.keep is not None
+    assert call.keep[0] > 5 * RATE
+    assert not call.durable
+    await call.lose()
+    await call.connect()
+    assert call.resumed_from == [call.keep[0]]
+    await call.finish()
+    assert not any(response.HasField("gap") for response in call.durable)
+    assert_the_same(spans(call.segments), expected)

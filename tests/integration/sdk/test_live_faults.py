@@ -246,6 +246,8 @@ def breaking(code: Code, *details):
     [
         (Code.UNAVAILABLE, "", True),
         (Code.CANCELLED, "", True),
+        (Code.INTERNAL, "", True),
+        (Code.UNKNOWN, "", True),
         (Code.ABORTED, "READER_SLOW", True),
         (Code.RESOURCE_EXHAUSTED, "READER_SLOW", True),
         (Code.ABORTED, "SESSION_MOVED", False),
@@ -253,7 +255,7 @@ def breaking(code: Code, *details):
 )
 async def test_a_lost_call_carries_what_is_needed_to_go_on(code, reason, resumable):
     async with serving(breaking(code, *([error_info(reason)] if reason else []))) as server, Malha(server.target, TOKEN) as malha:
-        call = malha.live(microphone())
+        call = malha.live(microphone(), resume=False)
         told = []
         with pytest.raises(SessionLost) as caught:
             await collect(call, told)

@@ -8,22 +8,23 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fakes.audio_server import TOKEN
-from malha.sdk import Ack, AlreadyClosed, Closed, Final, InvalidRequest, MalhaSync, Opened, TokenMissing, Unauthenticated
+from malha.sdk import Ack, AlreadyClosed, Closed, Final, InvalidRequest, MalhaSync, NotFound, Opened, Resumed, TokenMissing, Unauthenticated
 
 SECOND = bytes(range(250)) * 128
 TESTS = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def program():
-    """The fake server as a process: these tests have no loop of their own."""
+@contextmanager
+def served(module: str):
+    """A fake server as a process: these tests have no loop of their own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "fakes.audio_server"], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(TESTS)}
+        [sys.executable, "-m", module], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(TESTS)}
     )
     try:
         yield f"127.0.0.1:{int(process.stdout.readline())}"
@@ -31,6 +32,12 @@ def program():
         process.terminate()
         process.wait(10)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def program():
+    with served("fakes.audio_server") as target:
+        yield target
 
 
 @pytest.fixture
@@ -87,6 +94,20 @@ def test_controls_while_another_thread_reads(malha):
         events = rest.result(10)
     assert sum(isinstance(event, Final) for event in events) == 2
     assert isinstance(events[-1], Closed)
+
+
+def test_a_broken_call_goes_on_and_an_unknown_one_cannot():
+    with served("fakes.resuming") as target, MalhaSync(target, TOKEN) as client:
+        call = client.live(microphone(2.0))
+        told = list(call)
+        durable = [event.seq for event in told if event.seq]
+        assert durable == list(range(1, len(durable) + 1))
+        assert sum(isinstance(event, Resumed) for event in told) in {1, 2}
+        assert isinstance(told[-1], Closed)
+        again = list(client.resume(call.opened.resume_token, call.session_id, [], after_seq=call.last_seq - 1))
+        assert [type(event) for event in again] == [Opened, Closed]
+        with pytest.raises(NotFound):
+            list(client.resume("token", told[0].session_id, []))
 
 
 def test_break_ends_the_call_and_its_source(malha):

@@ -44,6 +44,7 @@ NAMES = [
     "PermissionDenied",
     "Progress",
     "QuotaExceeded",
+    "Resumed",
     "Role",
     "Segment",
     "ServerError",
@@ -81,7 +82,7 @@ def test_names():
 
 
 def test_methods():
-    assert public(Malha) == {"close", "health", "live", "models", "say", "synthesize", "transcribe", "voices"}
+    assert public(Malha) == {"close", "health", "live", "models", "resume", "say", "synthesize", "transcribe", "voices"}
     steering = {"dtmf", "feedback", "finish", "flush", "hold", "mute", "unhold", "unmute"}
     assert public(LiveCall) == steering | {"aclose", "cancel", "last_seq", "opened", "session_id", "unsaved_audio"}
 

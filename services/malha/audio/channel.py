@@ -1,0 +1,74 @@
+"""One channel of a call: who hears it, what it has come to, and when it was listened to."""
+
+from collections import deque
+
+from malha.audio.endpointing import Endpointer
+from malha.audio.events import ChannelFigures, Role
+from malha.audio.formats.resample import Resampler
+from malha.audio.progress import ChannelProgress, Turn
+from malha.audio.recogniser import ChannelRecogniser, Utterance
+from malha.audio.track import Track
+
+
+class Channel:
+    """Endpointing, recognition and figures of a channel."""
+
+    def __init__(self, index: int, role: Role, endpointer: Endpointer, recogniser: ChannelRecogniser) -> None:
+        self.index = index
+        self.endpointer = endpointer
+        self.recogniser = recogniser
+        self.resampler: Resampler | None = None
+        self.figures = ChannelFigures(role)
+        self.utterance: Utterance | None = None
+        self.ordinal = 0
+        self.deaf = False
+        """Whether it is muted or on hold."""
+        self.heard_through = 0
+        """Frame up to which an earlier owner of the call has heard it."""
+        self.ahead: deque[Turn] = deque()
+        """Turns of an earlier owner that the audio, heard again, has not come to."""
+        self._turns = deque([Turn(0, muted=False, on_hold=False)])
+        """The one in force at the first frame that is needed, and those since."""
+
+    def restore(self, progress: ChannelProgress) -> None:
+        """Go on where an earlier owner of the call was."""
+        self.ordinal, self.heard_through = progress.ordinal, progress.frame
+        figures = self.figures
+        figures.segments, figures.talk_seconds, figures.dtmf_digits = progress.segments, progress.talk_seconds, progress.dtmf_digits
+        first, *later = progress.turns
+        self._turns = deque([first])
+        self.deaf = first.deaf
+        self.ahead = deque(later)
+
+    def said(self, frame: int, *, muted: bool | None = None, on_hold: bool | None = None) -> Turn:
+        """The turn that the client's word makes; it goes before what an earlier owner was told of the same thing."""
+        self.ahead = deque(turn.but(turn.frame, muted, on_hold) for turn in self.ahead)
+        return self._turns[-1].but(frame, muted, on_hold)
+
+    def turn(self, turn: Turn) -> None:
+        """Listen, or not, from here on. An open utterance must have been flushed."""
+        self._turns.append(turn)
+        self.deaf = turn.deaf
+
+    def needed(self, track: Track) -> int:
+        """The first frame that waits for a final or is open."""
+        waiting = self.recogniser.waiting
+        if waiting:
+            first: int = waiting[0].context.start_frame
+            return first
+        return max(self.heard_through, track.frame(self.endpointer.keep_from))
+
+    def progress(self, track: Track) -> ChannelProgress:
+        """As of the last final told."""
+        waiting, figures, needed, turns = self.recogniser.waiting, self.figures, self.needed(track), self._turns
+        while len(turns) > 1 and turns[1].frame <= needed:
+            turns.popleft()
+        return ChannelProgress(
+            frame=needed,
+            ordinal=waiting[0].context.ordinal - 1 if waiting else self.ordinal,
+            noise_floor=self.endpointer.noise_floor,
+            turns=(*turns, *self.ahead),
+            segments=figures.segments,
+            talk_seconds=figures.talk_seconds,
+            dtmf_digits=figures.dtmf_digits,
+        )
