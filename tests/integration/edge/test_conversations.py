@@ -85,7 +85,7 @@ async def test_state_over_rest(rest: Rest) -> None:
     assert told_state["value"] == {"step": 3, "deep": {"a": [1.5, None]}}
     assert told_state["state"]["revision"] == saved["revision"]
     assert told(await rest.mine.put(address, json={"value": {}, "if_revision": "7"})) == (409, "STATE_CHANGED")
-    assert told(await rest.mine.put(address, json={"value": {"x": "y" * 1000}})) == (400, "STATE_TOO_LARGE")
+    assert told(await rest.mine.put(address, json={"value": {"x": "y" * 1000}})) == (413, "STATE_TOO_LARGE")
     assert told(await rest.mine.put(address, json={"ttl": "5s"})) == (400, "INVALID_FIELD")
     assert [one["key"] for one in (await rest.mine.get("/api/v1/conversations/c/state")).json()["states"]] == ["form"]
     assert (await rest.mine.delete(address)).status_code == 200
