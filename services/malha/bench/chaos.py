@@ -9,8 +9,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any, Final
@@ -45,6 +46,10 @@ class Options:
     engine: str = "auto"
     outage_seconds: float = 0.0
     """Of PostgreSQL, stopped (SIGSTOP) once in the end; 0: none."""
+    stagger_seconds: float = STAGGER_SECONDS
+    """From the start of the first call to that of the last."""
+    dialogue: str = ""
+    """The language of the dialogue to speak; "": recordings, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +62,46 @@ class Kill:
     """By the monotonic clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who is told what happens, when it does."""
+
+    phase: Callable[[str], None]
+    kill: Callable[[Kill], None]
+    call: Callable[[int, ChaosCall], None]
+    """Something was told to a call, given by its number from 0, or it was lost."""
+
+
 def run_chaos(
-    options: Options, on_phase: Callable[[str], None] = lambda _: None, on_kill: Callable[[Kill], None] = lambda _: None
+    options: Options,
+    on_phase: Callable[[str], None] = lambda _: None,
+    on_kill: Callable[[Kill], None] = lambda _: None,
+    on_call: Callable[[int, ChaosCall], None] = lambda _number, _call: None,
 ) -> dict[str, Any]:
-    """Play the calls, kill what serves them, and report. Raises Unavailable if the server does not start."""
+    """Play the calls, kill what serves them, and report. The callbacks are `Watcher`'s. Raises Unavailable if the server does not start."""
+    watcher = Watcher(on_phase, on_kill, on_call)
     settings = {"MALHA_TRANSCRIBE_ENGINE": options.engine, "MALHA_LOG_LEVEL": "WARNING"}
     seconds = FIRST_KILL_SECONDS + options.rounds * len(TARGETS) * options.every_seconds + options.outage_seconds + LAST_SECONDS
-    on_phase("starting the servers")
+    watcher.phase("starting the servers")
     with private_server(settings) as server:
-        chunks = _audio(server, seconds)
-        return asyncio.run(_run(options, server, chunks, on_phase, on_kill))
+        chunks = _audio(server, seconds, options.dialogue)
+        return asyncio.run(_run(options, server, chunks, watcher))
 
 
-async def _run(
-    options: Options, server: Running, chunks: list[bytes], on_phase: Callable[[str], None], on_kill: Callable[[Kill], None]
-) -> dict[str, Any]:
+async def _run(options: Options, server: Running, chunks: list[bytes], watcher: Watcher) -> dict[str, Any]:
     authorization = f"Bearer {server.token}"
-    on_phase("hearing the audio undisturbed")
+    watcher.phase("hearing the audio undisturbed")
     reference = ChaosCall(server.websocket, authorization, chunks, pace=False)
     await reference.run()
     if reference.error or not reference.finals:
         raise Unavailable(f"the undisturbed call failed: {reference.error or 'nothing was heard'}", reason="REFERENCE_FAILED")
-    calls = [ChaosCall(server.websocket, authorization, chunks) for _ in range(options.calls)]
-    on_phase(f"{options.calls} calls")
+    calls = [ChaosCall(server.websocket, authorization, chunks, on_change=partial(watcher.call, number)) for number in range(options.calls)]
+    watcher.phase(f"{options.calls} calls")
     kills: list[Kill] = []
     targets = [target for target in TARGETS if find(server.supervisor, target)]  # an engine may have no worker
 
     async def play(number: int, call: ChaosCall) -> None:
-        await asyncio.sleep(STAGGER_SECONDS * number / options.calls)
+        await asyncio.sleep(options.stagger_seconds * number / options.calls)
         await call.run()
 
     async def kill() -> None:
@@ -92,13 +109,13 @@ async def _run(
         for _ in range(options.rounds):
             for target in targets:
                 kills.append(await _kill(server.supervisor, target))
-                on_kill(kills[-1])
+                watcher.kill(kills[-1])
                 await asyncio.sleep(options.every_seconds)
         if options.outage_seconds:
             with _stopped(server.supervisor):
-                on_phase(f"{options.outage_seconds:g} s without the database")
+                watcher.phase(f"{options.outage_seconds:g} s without the database")
                 await asyncio.sleep(options.outage_seconds)
-            on_phase("the database is back")
+            watcher.phase("the database is back")
 
     killing = asyncio.create_task(kill())
     await asyncio.gather(*(play(number, call) for number, call in enumerate(calls)))
@@ -176,12 +193,12 @@ def _firsts(kills: list[Kill]) -> Iterator[Kill]:
             yield kill
 
 
-def _audio(server: Running, seconds: float) -> list[bytes]:
-    directory = speech.data_directory()
+def _audio(server: Running, seconds: float, dialogue: str) -> list[bytes]:
+    directory = None if dialogue else speech.data_directory()
     if directory is not None:
         loop = speech.join(speech.recordings(directory), "recordings")
     else:
-        loop = speech.join(spoken(server.url, server.token), "espeak-ng")
+        loop = speech.join(spoken(server.url, server.token, dialogue or "en"), "espeak-ng")
     chunks = loop.chunks(int(CHUNK_SECONDS * 1000))
     wanted = int(seconds / CHUNK_SECONDS)
     return [chunks[number % len(chunks)] for number in range(wanted)]
@@ -214,19 +231,17 @@ def _stopped(supervisor: int) -> Iterator[None]:
 
 
 def find(supervisor: int, target: str) -> int:
-    """The process id of a child of ``malha up``; 0 if there is none now."""
+    """The process id of a child of ``malha up``; 0 if there is none now. The oldest of its kind: younger ones stand by."""
     try:
         processes = psutil.Process(supervisor).children(recursive=True)
     except psutil.NoSuchProcess:
         return 0
+    found = []
     for process in processes:
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
-        if _IS[target](command):
-            return process.pid
-    return 0
+        with suppress(psutil.Error):  # it has just died
+            if _IS[target](process.cmdline()):
+                found.append((process.create_time(), process.pid))
+    return min(found, default=(0.0, 0))[1]
 
 
 _IS: Mapping[str, Callable[[list[str]], bool]] = {

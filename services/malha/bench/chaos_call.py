@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,10 @@ class ChaosCall:
     authorization: str
     chunks: list[bytes]
     pace: bool = True
+    on_change: Callable[["ChaosCall"], None] = lambda _: None
+    """Told after each event, and when the server is lost."""
+    latest: str = ""
+    """What was understood last, perhaps not yet for good."""
     finals: list[Final] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
     gaps: int = 0
@@ -53,6 +58,11 @@ class ChaosCall:
     _next: int = 0
     _begin: float = 0.0
     _lost_at: float = 0.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether its connection is away, and it tries to go on. A loss behind the edge does not show here."""
+        return self._lost_at > 0.0
 
     async def run(self) -> None:
         """Play the audio to its end and hear the call out, over as many connections as it takes."""
@@ -76,6 +86,7 @@ class ChaosCall:
                 pass
             if not self.ended and not self.error:
                 self._lost_at = self._lost_at or time.monotonic()
+                self.on_change(self)
                 attempt = 0 if len(self.seqs) > told else attempt
                 await asyncio.sleep(PAUSES[min(attempt, len(PAUSES) - 1)])
                 attempt += 1
@@ -94,6 +105,7 @@ class ChaosCall:
                         sending = asyncio.create_task(self._send(socket))
                     else:
                         self._take(event)
+                    self.on_change(self)
                     if self.ended or self.error:
                         return
         finally:
@@ -139,6 +151,9 @@ class ChaosCall:
                 for each in event["segments"]:
                     told = (event["seq"], each["start_sec"], each["end_sec"], each["text"], event["latency_ms"])
                     self.finals.append(Final(*told, time.monotonic()))
+                    self.latest = each["text"] or self.latest
+            case "partial":
+                self.latest = event["segments"][-1]["text"] or self.latest
             case "session_resumed":
                 self._token = event["resume_token"]
                 self.resumed.append((time.monotonic(), event["lost_ms"]))

@@ -66,9 +66,18 @@ def demo(
     *,
     lang: Annotated[Literal["en", "pt", "es"], typer.Option(help="Language of the call; pt and es fetch a Whisper model.")] = "en",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch the model without asking.")] = False,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="Play four calls instead, in English, and kill every server under them in turn.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Play a two-voice call to a server of its own and show its transcript as it comes."""
+    if chaos:
+        if lang != "en":
+            raise typer.BadParameter("--chaos plays English calls", param_hint="--lang")
+        from malha.cli.demo_chaos import run_chaos_demo
+
+        raise typer.Exit(run_chaos_demo(json=json))
     from malha.cli.demo import run_demo
 
     raise typer.Exit(run_demo(lang, yes=yes, json=json))

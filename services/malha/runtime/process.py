@@ -15,7 +15,7 @@ from malha.runtime import logs, tracing
 from malha.runtime.errors import FailedPrecondition, MalhaError
 from malha.runtime.logs import Event
 from malha.runtime.settings import RuntimeSettings
-from malha.runtime.supervisor import exit_with_parent
+from malha.runtime.supervisor import exit_with_parent, wait_for_turn
 
 log = logs.get("runtime.process")
 
@@ -25,10 +25,14 @@ EXIT_CONFIGURATION = 78
 Main = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 
 
-def run(name: str, main: Main, settings: RuntimeSettings) -> int:
-    """Run ``main(stop)`` until it returns; SIGTERM and SIGINT set ``stop``, a second one ends at once. Returns the exit status."""
+def run(name: str, main: Main, settings: RuntimeSettings, prepare: Callable[[], None] = lambda: None) -> int:
+    """Run ``main(stop)`` until it returns; SIGTERM and SIGINT set ``stop``, a second one ends at once. Returns the exit status.
+
+    ``prepare`` is for a standby, before its turn: it imports what ``main`` would import later.
+    """
     logs.configure(settings.log_level)
     exit_with_parent()
+    wait_for_turn(prepare)
     tracing.configure(name, settings.otlp_endpoint)
     sys.setswitchinterval(0.0005)
     _allow_open_files()

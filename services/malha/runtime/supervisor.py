@@ -4,11 +4,14 @@ Children start in order, each when the one before it is ready, and learn what th
 at once; one that keeps dying, after growing pauses. At the end they get their signal in reverse order. Each child has a session of its own,
 so that Ctrl-C in the terminal reaches the supervisor alone, and a process group that is cleared when the child is gone.
 
-For the children: `notify_ready` and `exit_with_parent`. Both do nothing in a process that no supervisor started.
+A child may have a standby (`malha.runtime.standby`): its next process, loaded, which serves as soon as the present one has died. Until then it
+is in no event.
+
+For the children: `notify_ready`, `exit_with_parent` and `wait_for_turn`. They do nothing in a process that no supervisor started.
 """
 
 import asyncio
-import contextlib
+import gc
 import json
 import os
 import signal
@@ -19,8 +22,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-READY_FD: Final = "MALHA_READY_FD"
-PARENT_FD: Final = "MALHA_PARENT_FD"
+from malha.runtime.standby import STANDBY_SECONDS, Standby
+from malha.runtime.supervisor_process import PARENT_FD, READY_FD, TURN, TURN_FD, Process
 
 CONFIGURATION_ERRORS: Final = frozenset({2, os.EX_CONFIG})
 """Exit codes that starting again does not change: wrong usage, wrong configuration."""
@@ -28,7 +31,6 @@ RESTART_SECONDS: Final = (0.0, 0.05, 0.05, 0.25, 0.5, 1.0, 2.5, 5.0)
 """The pause before a restart, by how many came before it."""
 STABLE_SECONDS: Final = 10.0
 """A child that was ready for so long begins again with an immediate restart."""
-_READY_BYTES: Final = 65_536
 
 Infos = Mapping[str, Mapping[str, str]]
 
@@ -75,6 +77,10 @@ class ChildSpec:
     ready: Callable[[], Coroutine[Any, Any, Mapping[str, str]]] | None = None
     """Returns once a child is ready that does not call `notify_ready`."""
     stop_signal: signal.Signals = signal.SIGTERM
+    standby: bool = False
+    """Keep its next process at hand: the command calls `wait_for_turn` before it binds, connects or writes anything."""
+    standby_seconds: float = STANDBY_SECONDS
+    """From when the child is ready to the start of its standby."""
 
 
 class Supervisor:
@@ -103,6 +109,7 @@ class Supervisor:
                 await _first((stopping, *(child.task for child in children)))
         finally:
             stopping.cancel()
+            await asyncio.gather(*(child.standby.stop() for child in children))
             for child in reversed(children):
                 await child.stop()
             os.close(parent)
@@ -123,6 +130,7 @@ class _Child:
         self._failures = 0
         self._stop = asyncio.Event()
         self._stopping = asyncio.create_task(self._stop.wait())
+        self.standby = Standby(lambda: self._spawn(standby=True), spec.standby_seconds)
         self.task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -144,20 +152,13 @@ class _Child:
         """Start the child, and wait until it ends or has to be ended. Returns its exit code."""
         if self._stopping.done():
             return 0
-        source, sink = os.pipe()
+        process = self.standby.take(self._spec.environment(self._infos)) or await self._spawn()
         try:
-            try:
-                process = await self._spawn(sink)
-            finally:
-                os.close(sink)
-            ended = asyncio.create_task(process.wait())
-            try:
-                ready_seconds = await self._serve(process, source, ended)
-            finally:
-                stopped = self._stopping.done() and not ended.done()
-                code = await self._end(process, ended)
+            ready_seconds = await self._serve(process)
         finally:
-            os.close(source)
+            self.standby.want(wanted=False)
+            stopped = self._stopping.done() and not process.ended.done()
+            code = await process.end(self._spec.stop_signal, self._spec.stop_seconds)
         if stopped:
             self._tell(Change.STOPPED, process, returncode=code)
             return 0
@@ -165,29 +166,24 @@ class _Child:
         self._tell(Change.EXITED, process, returncode=code, failures=self._failures)
         return code
 
-    async def _serve(self, process: asyncio.subprocess.Process, source: int, ended: asyncio.Task[int]) -> float:
+    async def _serve(self, process: Process) -> float:
         """Wait until the child ended or has to be ended. Returns for how many seconds it was ready."""
         self._tell(Change.STARTED, process)
-        if not await self._becomes_ready(process, source, ended):
+        if not await self._becomes_ready(process):
             return 0.0
         began = time.monotonic()
-        await _first((ended, self._stopping))
+        self.standby.want(wanted=self._spec.standby)
+        await _first((process.ended, self._stopping))
         return time.monotonic() - began
 
-    async def _spawn(self, sink: int) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *self._spec.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(sink, self._parent),
-            env={**os.environ, **self._spec.environment(self._infos), READY_FD: str(sink), PARENT_FD: str(self._parent)},
-            start_new_session=True,
-        )
+    async def _spawn(self, *, standby: bool = False) -> Process:
+        return await Process.start(self._spec.command, self._spec.environment(self._infos), self._parent, standby=standby)
 
-    async def _becomes_ready(self, process: asyncio.subprocess.Process, source: int, ended: asyncio.Task[int]) -> bool:
+    async def _becomes_ready(self, process: Process) -> bool:
         """Whether the child is ready, before its time is over, it ended, or has to be stopped."""
-        telling = asyncio.create_task(self._spec.ready() if self._spec.ready is not None else _read_info(source))
+        telling = asyncio.create_task(self._spec.ready() if self._spec.ready is not None else process.told())
         try:
-            first = await _first((telling, ended, self._stopping), seconds=self._spec.ready_seconds)
+            first = await _first((telling, process.ended, self._stopping), seconds=self._spec.ready_seconds)
             if first is not telling:
                 return False
             self._infos[self._spec.name] = info = telling.result()
@@ -199,17 +195,7 @@ class _Child:
             self.ready.set_result(None)
         return True
 
-    async def _end(self, process: asyncio.subprocess.Process, ended: asyncio.Task[int]) -> int:
-        """End the child, if it has not, and everything it left in its process group, so that its ports and files are free."""
-        if not ended.done():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(self._spec.stop_signal)
-            await asyncio.wait([ended], timeout=self._spec.stop_seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        return await ended
-
-    def _tell(self, change: Change, process: asyncio.subprocess.Process, **fields: Any) -> None:
+    def _tell(self, change: Change, process: Process, **fields: Any) -> None:
         self._on_event(ChildEvent(change, self._spec.name, process.pid, **fields))
 
 
@@ -229,33 +215,27 @@ def exit_with_parent(grace_seconds: float = 30.0) -> None:
         threading.Thread(target=_follow_parent, args=(int(descriptor), grace_seconds), name="exit-with-parent", daemon=True).start()
 
 
+def wait_for_turn(prepare: Callable[[], None]) -> None:
+    """In a standby: ``prepare``, which imports what serving needs, then sleep until it is this process's turn to serve.
+
+    Raises SystemExit if there will be none, since the supervisor stops or has died. Returns at once in a process that is no standby.
+    """
+    descriptor = os.environ.pop(TURN_FD, None)
+    if descriptor is None:
+        return
+    with os.fdopen(int(descriptor), "rb", buffering=0) as source:
+        prepare()
+        gc.collect()
+        gc.freeze()
+        if source.read(len(TURN)) != TURN:
+            raise SystemExit(os.EX_OK)
+
+
 def _follow_parent(descriptor: int, grace_seconds: float) -> None:
     os.read(descriptor, 1)  # nobody writes: it returns when the other end is closed
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace_seconds)
     os._exit(os.EX_SOFTWARE)
-
-
-async def _read_info(source: int) -> Mapping[str, str]:
-    """What a child writes with `notify_ready`. Never returns if it closes the pipe without a line."""
-    received = bytearray()
-    complete = asyncio.get_running_loop().create_future()
-
-    def read() -> None:
-        data = os.read(source, _READY_BYTES)
-        received.extend(data)
-        if not data or len(received) > _READY_BYTES:
-            asyncio.get_running_loop().remove_reader(source)
-        elif data.endswith(b"\n") and not complete.done():
-            complete.set_result(None)
-
-    asyncio.get_running_loop().add_reader(source, read)
-    try:
-        await complete
-    finally:
-        asyncio.get_running_loop().remove_reader(source)
-    info: Mapping[str, str] = json.loads(received)
-    return info
 
 
 async def _first(futures: Sequence[asyncio.Future[Any]], seconds: float | None = None) -> asyncio.Future[Any] | None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from typing import cast
 
 from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLanguage
@@ -29,14 +30,14 @@ class PocketSphinxEngine:
             options,
             host=HostOptions(workers=settings.transcribe_workers, max_open=64 * settings.transcribe_workers, inputs_ahead=64),
         )
-        self._version = ""
+        self._version = version("pocketsphinx")
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(NAME, f"pocketsphinx {self._version}", (MODEL,), ("en",), incremental=True, interim=True, words=True)
 
     async def start(self) -> None:
-        self._version = str(await self._host.start())
+        await self._host.start()
 
     async def close(self) -> None:
         await self._host.close()

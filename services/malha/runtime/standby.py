@@ -1,0 +1,86 @@
+"""A child's next process, kept at hand: started, loaded, and asleep until the one that serves has died.
+
+Most of what a restart costs is imports. A standby has done them; its turn is a byte in a pipe. See `malha.runtime.supervisor`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from malha.runtime.supervisor_process import Process
+
+STANDBY_SECONDS: Final = 2.5
+"""From when a child is ready to the start of its standby: calls that the restart had cut off come first."""
+LONGEST_PAUSE_SECONDS: Final = 60.0
+"""Between standbys that die by themselves."""
+
+
+class Standby:
+    """Keeps one process waiting while its child serves. ``spawn`` starts one."""
+
+    def __init__(self, spawn: Callable[[], Awaitable[Process]], pause_seconds: float) -> None:
+        self._spawn = spawn
+        self._pause_seconds = pause_seconds
+        self._process: Process | None = None
+        self._wanted = self._stopping = False
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._keep())
+
+    def want(self, *, wanted: bool) -> None:
+        """Whether the child serves, and so has a standby soon."""
+        self._wanted = wanted
+        self._changed.set()
+
+    def take(self, environment: Mapping[str, str]) -> Process | None:
+        """The standby, which now serves and is the caller's; None: there is none, or it was started for another environment."""
+        process = self._process
+        if process is None or process.ended.done():
+            return None
+        if process.environment != environment:
+            process.dismiss()
+            return None
+        if not process.give_turn():
+            return None
+        self._process = None
+        self._changed.set()
+        return process
+
+    async def stop(self) -> None:
+        """End the standby, and keep none any more."""
+        self._stopping = True
+        self._changed.set()
+        await self._task
+
+    async def _keep(self) -> None:
+        pause = self._pause_seconds
+        while not self._stopping:
+            self._changed.clear()
+            if not self._wanted:
+                await self._changed.wait()
+            elif not await self._changes_within(pause):
+                pause = self._pause_seconds if await self._hold() else min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _hold(self) -> bool:
+        """Have a standby until it is taken, dead, or not to be kept any more. False: it died early, or could not be started."""
+        began = time.monotonic()
+        try:
+            process = self._process = await self._spawn()
+        except OSError:  # the child's own restart says what is wrong
+            return False
+        process.ended.add_done_callback(lambda _: self._changed.set())
+        while self._process is process and not self._stopping and not process.ended.done():
+            self._changed.clear()
+            await self._changed.wait()
+        if self._process is not process:
+            return True
+        self._process = None
+        await process.end()
+        return time.monotonic() - began > LONGEST_PAUSE_SECONDS
+
+    async def _changes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._changed.wait()
+        except TimeoutError:
+            return False
