@@ -68,6 +68,8 @@ class ResumableCall:
                 if response is None and not self._closed:
                     raise ServiceAway("the call's server ended it without a word: call again")
             except MalhaError as error:
+                if self._closed:
+                    return None  # it had told all
                 if not self._may_resume(error):
                     self._over = True
                     raise
@@ -100,7 +102,7 @@ class ResumableCall:
             self._closed = True
 
     def _may_resume(self, error: MalhaError) -> bool:
-        return bool(self._token) and not self._closed and isinstance(error, Unavailable)
+        return bool(self._token) and isinstance(error, Unavailable)
 
     async def _resume(self, lost: MalhaError) -> None:
         """Connect again. Raises ``lost`` if that takes too long, or what the server refuses it with."""

@@ -289,10 +289,11 @@ class ChannelRecogniser:
         So one position says what of a channel is done: a call that is resumed is heard again from there, and nothing after it was told.
         """
         utterance.tell = tell
-        while self._waiting and (first := self._waiting[0]).tell is not None:
-            del self._waiting[0]
+        while self._waiting and (told := self._waiting[0].tell) is not None:
+            first = self._waiting.pop(0)
             self._waiting_bytes -= first.size
-            first.tell()
+            first.tell = None  # it refers back: their audio would wait for the garbage collector
+            told()
         self._settled.set()
 
     def _hang_up(self) -> None:

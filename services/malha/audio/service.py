@@ -15,17 +15,19 @@ from malha.api.audio.v1 import audio_pb2 as api
 from malha.audio.call import Call, CallConfig
 from malha.audio.events import Opened, Warned
 from malha.audio.messages import call_config, duration, opened_message
+from malha.audio.places import Places
 from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
 from malha.audio.settings import AudioSettings
 from malha.audio.stored import ENDING_EVENTS, ending, replayed
 from malha.audio.teller import AudioStream, Teller
+from malha.audio.timeline import MAX_POSITION
 from malha.audio.uploads import Upload, UploadDecoder, UploadLimits
 from malha.runtime import logs
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, Unimplemented
 from malha.runtime.logs import Event
 from malha.runtime.mesh import identity
-from malha.runtime.quotas import Quotas, Slot
+from malha.runtime.quotas import Quotas
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.version import VERSION
 from malha.store.database import Database
@@ -43,6 +45,7 @@ SESSION_CLOCK_SECONDS = 3600.0
 NOT_IN_THIS_VERSION = "NOT_IN_THIS_VERSION"
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
+MOVED = "the call goes on over another connection"
 DETACH_SECONDS = 5.0
 """How long the store may take to hear that a client is lost; after that another process finds out."""
 
@@ -81,11 +84,9 @@ class AudioStreamService:
         self._settings = settings
         self._transcribe = transcribe
         self._store = store
-        self._quotas = quotas
-        self._slots: dict[uuid.UUID, Slot] = {}
-        """Places among their tenants' streams that detached sessions keep."""
-        self._streams: dict[uuid.UUID, AudioStream] = {}
-        """Of the sessions this process owns."""
+        self._places = Places(quotas)
+        self._streams: dict[uuid.UUID, tuple[int, AudioStream]] = {}
+        """Of the sessions this process owns, with their epochs."""
         limits = UploadLimits(settings.upload_max_bytes, settings.upload_max_seconds, settings.upload_memory_bytes)
         self._uploads = UploadDecoder(limits, settings.upload_workers)
 
@@ -141,12 +142,11 @@ class AudioStreamService:
         asked, tenant_id = stream.opening.resume, stream.principal.tenant_id
         if self._store is None or tenant_id is None:
             raise Unimplemented("this server has no store and cannot resume a call: open a new one", reason=NOT_IN_THIS_VERSION)
+        if max(asked.have_from, asked.have_from_frame) > MAX_POSITION:
+            raise InvalidArgument("resume.have_from is beyond any call", reason="INVALID_POSITION")
         resumed = await self._store.sessions.resume(asked.token, tenant_id, stream.principal.token, asked.after_seq)
         held = resumed.held
-        self._give_place(held.session_id)
-        earlier = self._streams.get(held.session_id)
-        if earlier is not None:
-            earlier.end(SessionMoved("the call goes on over another connection"))
+        self._places.give(held.session_id)
         opening = api.Open.FromString(resumed.config)
         config, teller = call_config(opening, self._settings), Teller(stream)
         if config.encoding == "file":
@@ -187,31 +187,30 @@ class AudioStreamService:
                 await call.close()
             return
         ledger = teller.ledger = Ledger(self._store.writer, held, call.progress, stream.end, stored)
-        self._streams[held.session_id] = stream
         closed = False
         try:
+            self._supersede(stream, held)
             yield
             closed = True
         finally:
-            if self._streams.get(held.session_id) is stream:
+            ours = self._streams.get(held.session_id) == (held.epoch, stream)
+            if ours:
                 del self._streams[held.session_id]
             await call.close()
             if not closed:
-                self._keep_place(stream, held)
+                if ours and not ledger.moved:
+                    self._places.keep(held.session_id, stream.principal.tenant_key, DETACHED_SECONDS)
                 await self._detach(ledger, held)
             await ledger.close()
 
-    def _keep_place(self, stream: AudioStream, held: Held) -> None:
-        """The quota of its tenant counts a call that waits for its client."""
-        if self._quotas is not None:
-            self._give_place(held.session_id)
-            self._slots[held.session_id] = self._quotas.reserve(stream.principal.tenant_key)
-            asyncio.get_running_loop().call_later(DETACHED_SECONDS, self._give_place, held.session_id)
-
-    def _give_place(self, session_id: uuid.UUID) -> None:
-        slot = self._slots.pop(session_id, None)
-        if slot is not None:
-            slot.release()
+    def _supersede(self, stream: AudioStream, held: Held) -> None:
+        """Of a call's connections to this process the newest goes on."""
+        epoch, earlier = self._streams.get(held.session_id, (0, None))
+        if epoch > held.epoch:
+            raise SessionMoved(MOVED)
+        self._streams[held.session_id] = held.epoch, stream
+        if earlier is not None:
+            earlier.end(SessionMoved(MOVED))
 
     async def _detach(self, ledger: Ledger[Progress], held: Held) -> None:
         """Store what was decided, and let the session wait for its client."""
@@ -224,9 +223,7 @@ class AudioStreamService:
     async def _converse(self, stream: AudioStream, call: Call, teller: Teller, held: Held | None) -> None:
         stream.on_go_away = lambda left: stream.emit(api.StreamResponse(go_away=api.GoAway(time_left=duration(left))))
         await self._listen(stream, call, teller)
-        await self._finish(call, teller)
-        if self._store is not None and held is not None:
-            await self._store.sessions.closed(held, call.figures.duration_seconds)
+        await self._finish(call, teller, held)
 
     def _tell_opened(
         self, call: Call, opened: Opened, opening: api.Open, config: CallConfig, teller: Teller, session_id: str, held: Held | None
@@ -256,10 +253,13 @@ class AudioStreamService:
                 call.flush()
             case "mute":
                 call.mute(control.mute.channel if control.mute.HasField("channel") else None, control.mute.muted)
+                teller.save()
             case "hold":
                 call.hold(control.hold.on_hold)
+                teller.save()
             case "dtmf":
                 call.dtmf(control.dtmf.digits)
+                teller.save()
             case "insights":
                 teller.tell(Warned(NOT_IN_THIS_VERSION, "insights: not in this version of Malha"), 0)
 
@@ -280,15 +280,19 @@ class AudioStreamService:
                     await call.expect_channels(samples.shape[1])
                     call.add_samples(samples, rate)
                     await call.room()
-                await self._finish(call, teller)
+                await self._finish(call, teller, None)
         finally:
             upload.close()
 
-    async def _finish(self, call: Call, teller: Teller) -> None:
-        figures = await call.finish()
+    async def _finish(self, call: Call, teller: Teller, held: Held | None) -> None:
+        """The conversation ends before the client is told that the call is over: nobody would come back to do it."""
+        figures, ledger = await call.finish(), teller.ledger
+        if self._store is not None and held is not None and ledger is not None:
+            await ledger.settled()
+            await self._store.sessions.closed(held, figures.duration_seconds)
         teller.finish(call, figures)
-        if teller.ledger is not None:
-            await teller.ledger.settled()
+        if ledger is not None:
+            await ledger.settled()
         log.info(Event.CALL_CLOSED, segments=figures.segments, seconds=round(figures.duration_seconds, 3), failed=figures.failed_segments)
 
     def _recogniser(self, opening: api.Open, config: CallConfig) -> Callable[[int, Listener], ChannelRecogniser]:

@@ -43,6 +43,11 @@ class Teller:
         else:
             self._stream.emit(api.StreamResponse(position=position, **event_fields(self._stored(event))))
 
+    def save(self) -> None:
+        """Store how far the call is: whoever takes it over must know what its client said of it."""
+        if self.ledger is not None:
+            self.ledger.save()
+
     def finish(self, call: Call, figures: Figures) -> None:
         """Tell the call's figures, and that it is over."""
         position, dropped = call.received_through, self._stream.dropped_partials

@@ -5,6 +5,8 @@ from collections import deque
 PRE_ROLL_SECONDS = 2.0
 """Audio a client keeps before what is open, so that a new owner of the call can find its footing (voice activity, noise floor)."""
 
+RESTART_SECONDS = 0.5
+
 
 class Track:
     """Samples of a run to frames, seconds and positions of the call.
@@ -20,15 +22,16 @@ class Track:
         self._raw = raw
         self._base = start[0]
         self._restarts: deque[tuple[int, int]] = deque([start], maxlen=512)
-        """(frame, byte) of the places a container can be decoded from again"""
+        """(frame, byte) of the places a container can be decoded from again: those of four minutes"""
 
     def begin(self, frame: int) -> None:
         """A new run begins here."""
         self._base = frame
 
     def restart_at(self, frame: int, byte: int) -> None:
-        """A container can be decoded from here."""
-        self._restarts.append((frame, byte))
+        """A container can be decoded from here. Of places that lie close together the first is remembered."""
+        if frame - self._restarts[-1][0] >= RESTART_SECONDS * self.rate:
+            self._restarts.append((frame, byte))
 
     def frame(self, sample: int) -> int:
         """The call's frame of a sample of this run."""

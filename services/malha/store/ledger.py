@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from malha.runtime.errors import MalhaError
 from malha.store.group_commit import GroupCommit
-from malha.store.session_updates import SessionUpdate, StoredEvent, StoredSegment
+from malha.store.session_updates import SessionMoved, SessionUpdate, StoredEvent, StoredSegment
 from malha.store.sessions import Held
 
 COMMIT_SECONDS: Final = 120.0
@@ -68,6 +68,11 @@ class Ledger(Generic[ProgressT]):
         """Whether everything decided is stored."""
         return self._task is None
 
+    @property
+    def moved(self) -> bool:
+        """Whether another process owns the session now, as far as is known here."""
+        return isinstance(self._failure, SessionMoved)
+
     def next_seq(self) -> int:
         """The number of the event to be appended next."""
         self.seq += 1
@@ -84,7 +89,7 @@ class Ledger(Generic[ProgressT]):
         self._begin()
 
     def _begin(self) -> None:
-        if self._task is None:
+        if self._task is None and self._failure is None:  # after what could not be stored nothing else may be: it would leave a hole
             self._task = asyncio.create_task(self._store(), name="ledger")
 
     async def settled(self) -> None:

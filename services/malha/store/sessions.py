@@ -49,8 +49,8 @@ _INSERT = """
     VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 _OPEN_AGAIN = """
-    UPDATE live_session SET epoch = epoch + 1, resume_digest = $3, config = $4, owner = $5, state = 'open', detached_at = NULL,
-        updated_at = clock_timestamp()
+    UPDATE live_session SET epoch = epoch + 1, previous_resume_digest = NULL, resume_digest = $3, config = $4, owner = $5, state = 'open',
+        committed = '{}', segment_ordinals = '{}', noise_floors = '{}', flags = '{}', detached_at = NULL, updated_at = clock_timestamp()
     WHERE session_id = $1 AND principal_digest = $2 AND last_seq = 0 AND state IN ('open', 'detached')
     RETURNING conversation_id, epoch
 """
@@ -69,8 +69,10 @@ _DETACH = """
     UPDATE live_session SET state = 'detached', detached_at = clock_timestamp() WHERE session_id = $1 AND epoch = $2 AND state = 'open'
 """
 _END_CONVERSATION = """
-    UPDATE conversation SET status = $3, ended_at = clock_timestamp(), duration_seconds = $4 WHERE tenant_id = $1 AND id = $2
+    UPDATE conversation SET status = $4, ended_at = clock_timestamp(), duration_seconds = $5
+    WHERE tenant_id = $1 AND id = $2 AND session_id = $3
 """
+"""One that goes on in a newer session is not over."""
 _SEEN = "INSERT INTO live_owner VALUES ($1, clock_timestamp()) ON CONFLICT (owner) DO UPDATE SET seen_at = clock_timestamp()"
 _FORGET_OWNERS = "DELETE FROM live_owner WHERE owner = $1 OR seen_at < clock_timestamp() - interval '1 day'"
 _DETACH_LOST = """
@@ -221,7 +223,8 @@ class Sessions:
     async def closed(self, held: Held, duration_seconds: float) -> None:
         """The session has ended as its client wished; so has its conversation."""
         async with self._database.tenant_tx(held.tenant_id) as connection:
-            await connection.execute(_END_CONVERSATION, held.tenant_id, held.conversation_id, "closed", duration_seconds)
+            ended = (held.tenant_id, held.conversation_id, held.session_id)
+            await connection.execute(_END_CONVERSATION, *ended, "closed", duration_seconds)
 
     async def _look_after(self) -> None:
         """Be seen; detach what lost its owner; end what lost its client. Owners get time to be seen again after the database was away."""
@@ -249,7 +252,8 @@ class Sessions:
             first = row["last_seq"] - self._events_at_end + 1
             for seq, (kind, body) in enumerate(ending.events, first):
                 await connection.execute(_INSERT_EVENT, session_id, seq, tenant_id, kind, body)
-            await connection.execute(_END_CONVERSATION, tenant_id, row["conversation_id"], "abandoned", ending.duration_seconds)
+            ended = (tenant_id, row["conversation_id"], session_id)
+            await connection.execute(_END_CONVERSATION, *ended, "abandoned", ending.duration_seconds)
         log.info(Event.SESSION_ABANDONED, session=str(session_id))
 
 

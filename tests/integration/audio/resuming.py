@@ -115,7 +115,8 @@ class Resuming:
     async def _read(self, call: Any) -> None:
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
-                self.take(response)
+                if call is self.call:  # else it was given up, and the next one tells this again
+                    self.take(response)
         except grpc.aio.AioRpcError as error:
             self.error = error
         except asyncio.CancelledError:
