@@ -7,12 +7,13 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("services", "edge", "sdk")
-CAPABILITIES = {"audio", "conversation", "transcribe", "synthesize", "models"}
+CAPABILITIES = {"audio", "conversation", "jobs", "privacy", "recording", "transcribe", "synthesize", "models"}
 ALLOWED = {
     "runtime": {"api", "runtime"},
     "store": {"api", "runtime", "store"},
     **{capability: {"api", "runtime", "store", capability} for capability in CAPABILITIES},
     "transcribe": {"api", "runtime", "store", "transcribe", "models"},
+    "privacy": {"api", "runtime", "store", "privacy", "recording"},
     "edge": {"api", "runtime", "edge"},
     "sdk": {"sdk"},
     "cli": {"api", "runtime", "store", "cli", "bench", "sdk", "edge", *CAPABILITIES},

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from malha.edge import metrics, openapi, transcoder
 from malha.edge.calls import Tokens, bearer
 from malha.edge.health import Health
+from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
 from malha.edge.page import page
 from malha.edge.replies import error_response, on_error
@@ -21,6 +22,7 @@ from malha.edge.speech import Speech
 from malha.edge.uploads import Uploads
 from malha.runtime import tracing
 from malha.runtime.errors import MalhaError
+from malha.runtime.job_files import JobFiles
 from malha.runtime.mesh import Mesh
 
 STREAM = "/api/v1/asr/stream"
@@ -28,17 +30,19 @@ HEALTH = "/api/v1/health"
 UNAUTHORIZED = 401
 
 
-def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: RateLimit, *, local: bool) -> Starlette:
+def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: RateLimit, files: JobFiles, *, local: bool) -> Starlette:
     """The ASGI application. ``local``: it can be reached from this machine alone."""
-    tokens = Tokens(mesh)
+    tokens, rest = Tokens(mesh), transcoder.routes(settings, mesh)
+    create_job = next(route.endpoint for route in rest if route.name == CREATE_NAME)
     routes = [
         Route("/", page),
         Route(HEALTH, Health(mesh).report),
         Route("/api/v1/openapi.json", openapi.endpoint(tokens, local=local)),
         Route("/api/v1/asr", Uploads(settings, mesh, tokens).transcribe, methods=["POST"]),
         Route("/api/v1/tts", Speech(settings, mesh).speak, methods=["POST"]),
+        Route("/api/v1/jobs", JobUploads(settings, mesh, tokens, files, create_job).create, methods=["POST"]),
         WebSocketRoute(STREAM, sockets),
-        *transcoder.routes(settings, mesh),
+        *rest,
     ]
     middleware = [Middleware(Guard, limit=limit)]
     if settings.allowed_origins:

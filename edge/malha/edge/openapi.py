@@ -63,6 +63,16 @@ _RECORDING: Schema = {
         "roles": {**_TEXT, "description": "Who speaks on each channel, such as `agent,customer`."},
     },
 }
+_JOB_RECORDING: Schema = {
+    "type": "object",
+    "required": [FILE],
+    "properties": {
+        **{name: schema for name, schema in _RECORDING["properties"].items() if name != "enable_alignment"},
+        FILE: {"type": "string", "format": "binary", "description": "WAV, FLAC, MP3, Ogg, WebM or MP4."},
+        "conversation_id": {**_TEXT, "description": "The conversation it belongs to; made where it does not exist."},
+        "analyse": {**_FLAG, "description": "Whether to have the conversation analysed too."},
+    },
+}
 _WORD: Schema = {
     "type": "object",
     "properties": {"word": _TEXT, "start_sec": _SECONDS, "end_sec": _SECONDS, "confidence": _UNKNOWN_NUMBER, "speaker": _UNKNOWN_TEXT},
@@ -155,6 +165,7 @@ def document() -> dict[str, Any]:
     schemas, paths = Schemas(), dict[str, dict[str, Any]]()
     for binding in bindings():
         paths.setdefault(binding.path, {})[binding.verb.lower()] = _operation(binding, schemas)
+    paths["/api/v1/jobs"]["post"]["requestBody"]["content"] |= _content("multipart/form-data", _JOB_RECORDING)["content"]
     paths |= _hand_written()
     return {
         "openapi": "3.1.0",

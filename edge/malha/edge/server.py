@@ -16,6 +16,7 @@ from malha.edge.sockets import Sockets
 from malha.runtime import logs
 from malha.runtime.admin import Admin
 from malha.runtime.errors import FailedPrecondition
+from malha.runtime.job_files import JobFiles, JobFilesSettings
 from malha.runtime.logs import Event
 from malha.runtime.mesh import Mesh
 from malha.runtime.process import tune_collector
@@ -78,8 +79,9 @@ class EdgeServer:
 
     def _config(self) -> uvicorn.Config:
         settings = self._settings
+        files = JobFiles(self._runtime.data_dir, JobFilesSettings().job_files_bytes)
         return uvicorn.Config(
-            create_app(settings, self._mesh, self._sockets, self._limit, local=is_loopback(settings.host)),
+            create_app(settings, self._mesh, self._sockets, self._limit, files, local=is_loopback(settings.host)),
             http=HttpProtocol,
             ws=SocketProtocol,
             ws_max_size=settings.max_frame_bytes,

@@ -7,7 +7,7 @@ its fields may still follow, so it waits in a temporary file; ``curl -F file=@ca
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import IO, Any
 
@@ -103,7 +103,7 @@ class _Upload:
         self._identity = identity
         async with AsyncExitStack() as stack:
             form, size = FormReader(request.headers.get("content-type", "")), 0
-            async for data in _body(request):
+            async for data in body_of(request):
                 size += len(data)
                 if size > self._settings.max_upload_bytes + FORM_BYTES:
                     raise _too_large(self._settings.max_upload_bytes)
@@ -186,7 +186,7 @@ def _flag(fields: Mapping[str, str], name: str, default: str = "false") -> bool:
     return choice_of(name, fields.get(name, default).strip().lower(), FLAGS)
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def body_of(request: Request) -> AsyncGenerator[bytes]:
     """The body as it comes. Raises ClientDisconnect, and DeadlineExceeded for one that stands still."""
     stream = request.stream()
     while True:

@@ -18,6 +18,9 @@ MODULES = (
     ("Transcribe", "malha.transcribe.settings", "TranscribeSettings"),
     ("Synthesize", "malha.synthesize.settings", "SynthesizeSettings"),
     ("Conversation", "malha.conversation.settings", "ConversationSettings"),
+    ("Jobs", "malha.jobs.settings", "JobSettings"),
+    ("Files of jobs", "malha.runtime.job_files", "JobFilesSettings"),
+    ("URLs of tenants", "malha.runtime.outbound", "OutboundSettings"),
     ("Edge", "malha.edge.settings", "EdgeSettings"),
 )
 

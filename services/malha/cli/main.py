@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from malha.cli import backup, bench, commands, db, import_conversations, models, tenant, token
+from malha.cli import backup, bench, commands, db, import_conversations, jobs, models, tenant, token
 from malha.cli.output import EXIT_FAILURE, fail
 
 app = typer.Typer(
@@ -28,7 +28,9 @@ def _add(name: str, function: Callable[..., Any], examples: str) -> None:
 
 _add("up", commands.up, "  malha up\n  malha up --port 8080 --json\n  malha up --host 0.0.0.0 --insecure")
 _add("serve", commands.serve, "  malha serve live\n  malha serve transcribe --port 50061")
-_add("demo", commands.demo, "  malha demo\n  malha demo --lang pt --yes")
+_add(
+    "demo", commands.demo, "  malha demo\n  malha demo --lang pt --yes\n  malha demo --chaos         kill -9, twelve times: nothing is lost"
+)
 _add("call", commands.call, "  malha call call.wav --roles agent,customer\n  malha call call.flac --json")
 _add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha transcribe *.mp3 --language pt --words --json")
 _add(
@@ -42,6 +44,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(token.app, name="token")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(import_conversations.app, name="import")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(bench.app, name="bench")
 
 

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
 
 import grpc
 
@@ -40,6 +43,9 @@ class Parts:
     database: Database | None
     store: StoreSettings
     quotas: Quotas
+    data_dir: Path
+    in_process: Callable[[], grpc.aio.Channel]
+    """To the services of this very process."""
 
 
 def _audio(parts: Parts) -> Service:
@@ -54,6 +60,17 @@ def _conversation(parts: Parts) -> Service:
     if parts.database is None:
         raise FailedPrecondition("Conversation needs a database: set MALHA_DATABASE_URL", reason="STORE_NOT_CONFIGURED")
     return ConversationService(parts.database, ConversationSettings())
+
+
+def _jobs(parts: Parts) -> Service:
+    from malha.jobs.service import JobService  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.jobs.settings import JobSettings  # noqa: PLC0415
+    from malha.runtime.job_files import JobFilesSettings  # noqa: PLC0415
+    from malha.runtime.outbound import OutboundSettings  # noqa: PLC0415
+
+    if parts.database is None:
+        raise FailedPrecondition("Jobs needs a database: set MALHA_DATABASE_URL", reason="STORE_NOT_CONFIGURED")
+    return JobService(parts.database, parts.store, parts.data_dir, parts.in_process, JobSettings(), JobFilesSettings(), OutboundSettings())
 
 
 def _transcribe(_: Parts) -> Service:
@@ -73,17 +90,34 @@ MAKERS: dict[str, Callable[[Parts], Service]] = {
     "transcribe": _transcribe,
     "synthesize": _synthesize,
     "conversation": _conversation,
+    "jobs": _jobs,
 }
+
+
+NEED_DATABASE = frozenset({"conversation", "jobs"})
+LAZY = frozenset({"synthesize", "conversation", "jobs"})
+"""Capabilities that are imported when they are made."""
 
 
 def run_serve(names: list[str], settings: RuntimeSettings) -> int:
     """Serve capabilities until SIGTERM or SIGINT; the process's exit status."""
     wanted = list(MAKERS) if LIVE in names else names
+    if "jobs" in wanted and "audio" not in wanted:
+        raise FailedPrecondition("Jobs needs Audio in its own process: malha serve audio jobs", reason="JOBS_WITHOUT_AUDIO")
     unknown = [name for name in wanted if name not in MAKERS]
     if unknown:
         known = ", ".join([LIVE, *MAKERS])
         raise FailedPrecondition(f"no capability {unknown[0]!r} in this version: there are {known}", reason="UNKNOWN_CAPABILITY")
-    return run("+".join(names), lambda stop: serve(wanted, settings, stop, whole=LIVE in names), settings)
+    return run("+".join(names), lambda stop: serve(wanted, settings, stop, whole=LIVE in names), settings, lambda: load(wanted))
+
+
+def load(names: list[str]) -> None:
+    """Import what serving these capabilities will import, and do nothing else."""
+    load_contracts()
+    if "transcribe" in names:
+        make_engine(TranscribeSettings())
+    for name in LAZY.intersection(names):
+        import_module(f"malha.{name}.service")
 
 
 async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event, *, whole: bool) -> None:
@@ -96,11 +130,20 @@ async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event
         quotas = Quotas(QuotaSettings(), Tenants(database) if database is not None else None)
         bound: list[int] = []
         mesh = Mesh(settings, lambda: f"127.0.0.1:{bound[0]}")
-        parts = Parts(lambda: mesh.channel("transcribe"), database, store, quotas)
-        served = [name for name in names if not (whole and name == "conversation" and database is None)]
+        servers: list[Server] = []
+        parts = Parts(
+            lambda: mesh.channel("transcribe"),
+            database,
+            store,
+            quotas,
+            settings.data_dir,
+            lambda: cast("grpc.aio.Channel", servers[0].in_process),
+        )
+        served = [name for name in names if not (whole and name in NEED_DATABASE and database is None)]
         services = [MAKERS[name](parts) for name in served]
         absent = [name for name in SERVICES if name not in {service.name for service in services}] if whole else []
         server = Server(services, absent, settings, authenticator, quotas=quotas)
+        servers.append(server)
         for name in served:
             mesh.serve(name, server.in_process)
         bound.append(await server.start())

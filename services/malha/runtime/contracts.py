@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CAPABILITIES = ("audio", "transcribe", "diarize", "insight", "chat", "ocr", "synthesize", "finetune", "conversation")
+CAPABILITIES = ("audio", "transcribe", "diarize", "insight", "chat", "ocr", "synthesize", "finetune", "conversation", "jobs")
 
 SERVICES = {
     "malha.api.audio.v1.AudioStreamService": "audio",
@@ -14,6 +14,7 @@ SERVICES = {
     "malha.api.synthesize.v1.SynthesizeService": "synthesize",
     "malha.api.finetune.v1.FineTuneService": "finetune",
     "malha.api.conversation.v1.ConversationService": "conversation",
+    "malha.api.jobs.v1.JobService": "jobs",
 }
 """Full service names to capabilities."""
 

@@ -47,6 +47,11 @@ class Event(StrEnum):
     CALL_RESUMED = "call_resumed"
     TOKEN_ENDED = "token_ended"  # noqa: S105 - an event's name
     TOKENS_UNCHECKED = "tokens_unchecked"
+    JOBS_STOPPED = "jobs_stopped"
+    JOBS_UNSWEPT = "jobs_unswept"
+    JOB_ENDED = "job_ended"
+    JOB_FAILED = "job_failed"
+    WEBHOOK_DISABLED = "webhook_disabled"
     LIBRARY = "library"
 
 

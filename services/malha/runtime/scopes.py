@@ -15,7 +15,7 @@ ALL_SCOPES: Final = frozenset({STREAM, READ, WRITE, ADMIN})
 DEFAULT_SCOPES: Final = frozenset({STREAM, READ, WRITE})
 """Of a new token that names none."""
 
-_AUDIO, _CHAT, _CONVERSATION, _DIARIZE, _FINETUNE, _INSIGHT, _OCR, _SYNTHESIZE, _TRANSCRIBE = (
+_AUDIO, _CHAT, _CONVERSATION, _DIARIZE, _FINETUNE, _INSIGHT, _JOBS, _OCR, _SYNTHESIZE, _TRANSCRIBE = (
     f"malha.api.{name}"
     for name in (
         "audio.v1.AudioStreamService",
@@ -24,6 +24,7 @@ _AUDIO, _CHAT, _CONVERSATION, _DIARIZE, _FINETUNE, _INSIGHT, _OCR, _SYNTHESIZE, 
         "diarize.v1.DiarizeService",
         "finetune.v1.FineTuneService",
         "insight.v1.InsightService",
+        "jobs.v1.JobService",
         "ocr.v1.OcrService",
         "synthesize.v1.SynthesizeService",
         "transcribe.v1.TranscribeService",
@@ -62,6 +63,13 @@ METHOD_SCOPES: Final = {
     f"{_INSIGHT}/Analyze": STREAM,
     f"{_INSIGHT}/BacktestRule": READ,
     f"{_INSIGHT}/ListInsights": READ,
+    f"{_JOBS}/CancelJob": WRITE,
+    f"{_JOBS}/CreateJob": WRITE,
+    f"{_JOBS}/CreateWebhook": WRITE,
+    f"{_JOBS}/DeleteWebhook": WRITE,
+    f"{_JOBS}/GetJob": READ,
+    f"{_JOBS}/ListJobs": READ,
+    f"{_JOBS}/ListWebhooks": READ,
     f"{_OCR}/Recognize": STREAM,
     f"{_SYNTHESIZE}/ListVoices": STREAM,
     f"{_SYNTHESIZE}/Synthesize": STREAM,

@@ -19,7 +19,7 @@ import orjson
 from malha.runtime.errors import FailedPrecondition, MalhaError
 from malha.store.failures import DATABASE_ERRORS, as_malha_error, is_away
 from malha.store.revision import HEAD
-from malha.store.roles import APP, INGEST, OWNER, Connection
+from malha.store.roles import APP, INGEST, OWNER, QUEUE, Connection
 from malha.store.settings import StoreSettings
 from malha.store.text import storable_json
 
@@ -37,8 +37,9 @@ _END_SECONDS: Final = 5.0
 _CHECK = f"""
     SELECT rolname, rolsuper OR rolbypassrls AS bypasses,
         rolname = session_user AND pg_has_role(oid, '{OWNER}', 'MEMBER') AS owns,
-        rolname = session_user AND (pg_has_role(oid, '{APP}', 'USAGE') OR pg_has_role(oid, '{INGEST}', 'USAGE')) AS inherits
-    FROM pg_roles WHERE rolname IN (session_user, '{APP}', '{INGEST}')
+        rolname = session_user AND (pg_has_role(oid, '{APP}', 'USAGE') OR pg_has_role(oid, '{INGEST}', 'USAGE')
+            OR pg_has_role(oid, '{QUEUE}', 'USAGE')) AS inherits
+    FROM pg_roles WHERE rolname IN (session_user, '{APP}', '{INGEST}', '{QUEUE}')
 """  # noqa: S608 - constants
 
 
@@ -217,6 +218,6 @@ def _check_role(role: asyncpg.Record) -> None:
     if role["owns"] or role["inherits"]:
         raise FailedPrecondition(
             f"role {name} has by itself what only a transaction may have: REVOKE {OWNER} FROM {name}; ALTER ROLE {name} NOINHERIT; "
-            f"and from PostgreSQL 16 on GRANT {APP}, {INGEST} TO {name} WITH INHERIT FALSE",
+            f"and from PostgreSQL 16 on GRANT {APP}, {INGEST}, {QUEUE} TO {name} WITH INHERIT FALSE",
             reason="STORE_ROLE_BYPASSES",
         )

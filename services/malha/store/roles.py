@@ -1,6 +1,7 @@
-"""The roles: ``malha_owner`` owns the schema, ``malha_app`` sees one tenant at a time, ``malha_ingest`` sees the tables of live calls.
+"""The roles: ``malha_owner`` owns the schema, ``malha_app`` sees one tenant at a time, ``malha_ingest`` sees the tables of live calls,
+``malha_queue`` the queue of jobs, which holds ids alone.
 
-None can log in. The services' login is a member of the latter two and inherits nothing: it may only become one of them for a transaction.
+None can log in. The services' login is a member of the latter three and inherits nothing: it may only become one of them for a transaction.
 """
 
 import base64
@@ -17,6 +18,7 @@ from malha.runtime.errors import FailedPrecondition
 OWNER: Final = "malha_owner"
 APP: Final = "malha_app"
 INGEST: Final = "malha_ingest"
+QUEUE: Final = "malha_queue"
 _SCRAM_ITERATIONS: Final = 4096
 """PostgreSQL's own."""
 
@@ -29,7 +31,7 @@ async def ensure_roles(connection: Connection, service_url: str) -> None:
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext('malha.roles'))")
-            for role in (OWNER, APP, INGEST):
+            for role in (OWNER, APP, INGEST, QUEUE):
                 if not await _exists(connection, role):
                     await connection.execute(f"CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION")
             await _become_owner(connection)
@@ -37,7 +39,7 @@ async def ensure_roles(connection: Connection, service_url: str) -> None:
                 await _ensure_login(connection, user, password)
     except asyncpg.InsufficientPrivilegeError as error:
         raise FailedPrecondition(
-            f"this login may not set up the roles {OWNER}, {APP} and {INGEST}: set MALHA_DATABASE_OWNER_URL to one that is"
+            f"this login may not set up the roles {OWNER}, {APP}, {INGEST} and {QUEUE}: set MALHA_DATABASE_OWNER_URL to one that is"
             " a superuser, or has CREATEROLE and owns the database",
             reason="STORE_ROLES_REFUSED",
         ) from error
@@ -81,4 +83,4 @@ async def _ensure_login(connection: Connection, user: str, password: str) -> Non
         options = " WITH INHERIT FALSE, SET TRUE"
     elif await connection.fetchval("SELECT rolinherit FROM pg_roles WHERE rolname = $1", user):
         await connection.execute(f"ALTER ROLE {name} NOINHERIT")
-    await connection.execute(f"GRANT {APP}, {INGEST} TO {name}{options}")
+    await connection.execute(f"GRANT {APP}, {INGEST}, {QUEUE} TO {name}{options}")

@@ -174,7 +174,7 @@ async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -
         answer = await client.get("/api/v1/health")
     told = answer.json()
     assert set(told["capabilities"]) == set(contracts.SERVICES)
-    assert len(contracts.SERVICES) == 9
+    assert len(contracts.SERVICES) == 10
     statuses = {name: told["capabilities"][name]["status"] for name in ("audio", "transcribe", "synthesize")}
     assert (answer.status_code, statuses) == (200, dict.fromkeys(statuses, "serving"))
     engines = {name: told["capabilities"][name]["engine"] for name in statuses}

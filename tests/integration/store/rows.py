@@ -21,8 +21,14 @@ INSERT INTO speaker (tenant_id, customer_id, consent, model, embedding) VALUES (
 INSERT INTO interaction (tenant_id, conversation_id, insight_id, kind) VALUES ($1, $2, $2, 'shown');
 INSERT INTO ai_call (tenant_id, conversation_id, purpose, model, status) VALUES ($1, $2, 'p', 'm', 'ok');
 INSERT INTO job (tenant_id, conversation_id, kind) VALUES ($1, $2, 'k');
+INSERT INTO webhook (tenant_id, id, url, events, secret) VALUES ($1, $2, 'https://example.com', '{job.done}', 's');
+INSERT INTO webhook_delivery (tenant_id, webhook_id, event, object_id, data) VALUES ($1, $2, 'job.done', $2, '{}');
 INSERT INTO audit (tenant_id, actor, action) VALUES ($1, 'a', 'b');
 INSERT INTO tombstone (tenant_id, kind, object_id) VALUES ($1, 'customer', gen_random_uuid());
+INSERT INTO legal_hold (tenant_id, kind, object_id, actor) VALUES ($1, 'customer', gen_random_uuid(), 'a');
+INSERT INTO erasure (tenant_id, kind, object_id, actor, cause) VALUES ($1, 'customer', gen_random_uuid(), 'a', 'request');
+INSERT INTO recording_key (tenant_id, conversation_id, wrapped, wrapped_by) VALUES ($1, $2, '', '');
+INSERT INTO recording (tenant_id, conversation_id, session_id, channel, start_ms, epoch, duration_ms, bytes) VALUES ($1, $2, $2, 0, 0, 1, 1, 1);
 """
 
 

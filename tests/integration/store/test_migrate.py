@@ -104,7 +104,7 @@ async def test_the_owner_of_a_database_with_createrole_can_migrate(postgres: Pos
     """What managed PostgreSQL gives instead of a superuser."""
     login = f"admin_{uuid.uuid4().hex[:8]}"
     await postgres.administer(f"CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'x'")
-    for role in ("malha_owner", "malha_app", "malha_ingest"):
+    for role in ("malha_owner", "malha_app", "malha_ingest", "malha_queue"):
         await postgres.administer(f"GRANT {role} TO {login} WITH ADMIN OPTION")
     try:
         async with postgres.fresh("template0") as settings:

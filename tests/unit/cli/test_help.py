@@ -28,6 +28,7 @@ GROUPS = {
     "token": {"create", "list", "revoke"},
     "tenant": {"list", "quota"},
     "import": {"conversations"},
+    "jobs": {"list", "show", "cancel"},
 }
 
 

@@ -26,7 +26,7 @@ def test_the_committed_descriptors_are_those_of_the_generated_code() -> None:
 
 
 def test_every_capability_has_a_service_and_a_target_or_the_local_one() -> None:
-    assert len(contracts.SERVICES) == 9
+    assert len(contracts.SERVICES) == 10
     targets = {name.removesuffix("_target") for name in RuntimeSettings.model_fields if name.endswith("_target")}
     assert targets <= contracts.SERVICES.keys()
 
