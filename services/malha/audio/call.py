@@ -19,6 +19,7 @@ from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
 from malha.audio.progress import Progress, Turn
 from malha.audio.recogniser import ChannelRecogniser, Listener
+from malha.audio.recorder import CallRecorder
 from malha.audio.results import OpenUtterance, Results
 from malha.audio.timeline import Timeline
 from malha.audio.track import Track
@@ -62,6 +63,8 @@ class Call:
         """``emit(event, position)`` is told every event, with how far the audio had come when it was decided. ``progress`` is where an
         earlier owner of the call was.
         """
+        self.recorder: CallRecorder | None = None
+        """Where its tenant wants the call recorded. What is muted or on hold is not."""
         self.figures = Figures([]) if progress is None else Figures([], gaps=progress.gaps, failed_segments=progress.failed_segments)
         self._config = config
         self._recogniser = recogniser
@@ -165,6 +168,9 @@ class Call:
             self.acknowledge(now)
 
     def _hear(self, channel: Channel, mono: Samples) -> None:
+        if self.recorder is not None:
+            began = self._track.seconds(channel.endpointer.received)
+            self.recorder.add(channel.index, mono, began, self._track.working_rate)
         for event in channel.endpointer.feed(mono):
             self._on_endpoint(channel, event)
 
@@ -260,6 +266,8 @@ class Call:
 
     async def close(self) -> None:
         """Stop all work at once."""
+        if self.recorder is not None:
+            self.recorder.close()
         await asyncio.gather(*(channel.recogniser.close() for channel in self._channels))
 
     @property

@@ -18,6 +18,7 @@ from malha.audio.messages import call_config, duration, opened_message
 from malha.audio.places import Places
 from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
+from malha.audio.recorder import CallRecordings
 from malha.audio.settings import AudioSettings
 from malha.audio.stored import ENDING_EVENTS, ending, replayed
 from malha.audio.teller import AudioStream, Teller
@@ -80,10 +81,12 @@ class AudioStreamService:
         transcribe: Callable[[], grpc.aio.Channel],
         store: CallStore | None = None,
         quotas: Quotas | None = None,
+        recordings: CallRecordings | None = None,
     ) -> None:
         self._settings = settings
         self._transcribe = transcribe
         self._store = store
+        self._recordings = recordings
         self._places = Places(quotas)
         self._streams: dict[uuid.UUID, tuple[int, AudioStream]] = {}
         """Of the sessions this process owns, with their epochs."""
@@ -94,12 +97,16 @@ class AudioStreamService:
         """Begin to keep calls."""
         if self._store is not None:
             await self._store.start()
+        if self._recordings is not None:
+            await self._recordings.start()
 
     async def close(self) -> None:
         """End the upload decoder, and store what is left."""
         await self._uploads.close()
         if self._store is not None:
             await self._store.close()
+        if self._recordings is not None:
+            await self._recordings.close()
 
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
         return {"Stream": StreamMethod(self.stream, exempt=_resumes)}
@@ -190,6 +197,8 @@ class AudioStreamService:
         closed = False
         try:
             self._supersede(stream, held)
+            if self._recordings is not None:
+                call.recorder = await self._recordings.open(held.tenant_id, held.conversation_id, held.session_id, held.epoch)
             yield
             closed = True
         finally:

@@ -21,6 +21,8 @@ MODULES = (
     ("Jobs", "malha.jobs.settings", "JobSettings"),
     ("Files of jobs", "malha.runtime.job_files", "JobFilesSettings"),
     ("URLs of tenants", "malha.runtime.outbound", "OutboundSettings"),
+    ("Privacy", "malha.privacy.settings", "PrivacySettings"),
+    ("Recording", "malha.recording.settings", "RecordingSettings"),
     ("Edge", "malha.edge.settings", "EdgeSettings"),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from malha.cli import backup, bench, commands, db, import_conversations, jobs, models, tenant, token
+from malha.cli import backup, bench, commands, db, erase, import_conversations, jobs, models, recordings, retention, tenant, token
 from malha.cli.output import EXIT_FAILURE, fail
 
 app = typer.Typer(
@@ -38,9 +38,12 @@ _add(
 )
 _add("backup", backup.backup, "  malha backup malha.backup")
 _add("restore", backup.restore, "  malha restore malha.backup --replace")
+_add("erase", erase.erase, erase.EXAMPLES)
 _add("version", commands.version, "  malha version --json")
 app.add_typer(models.app, name="models")
 app.add_typer(db.app, name="db")
+app.add_typer(recordings.app, name="recordings")
+app.add_typer(retention.app, name="retention")
 app.add_typer(token.app, name="token")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(import_conversations.app, name="import")

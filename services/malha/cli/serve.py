@@ -12,6 +12,12 @@ import grpc
 
 from malha.audio.service import AudioStreamService, CallStore
 from malha.audio.settings import AudioSettings
+from malha.privacy.retention import Retention
+from malha.privacy.settings import PrivacySettings
+from malha.privacy.sweeper import RetentionSweeper
+from malha.recording.blobs import RecordedFiles, make_blobs
+from malha.recording.make import make_recordings
+from malha.recording.settings import RecordingSettings
 from malha.runtime import engines
 from malha.runtime.admin import Admin
 from malha.runtime.auth import Authenticator
@@ -50,7 +56,8 @@ class Parts:
 
 def _audio(parts: Parts) -> Service:
     store = CallStore(parts.database, parts.store) if parts.database is not None else None
-    return AudioStreamService(AudioSettings(), parts.transcribe, store, parts.quotas)
+    recordings = make_recordings(parts.database, parts.data_dir) if parts.database is not None else None
+    return AudioStreamService(AudioSettings(), parts.transcribe, store, parts.quotas, recordings)
 
 
 def _conversation(parts: Parts) -> Service:
@@ -147,7 +154,8 @@ async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event
         for name in served:
             mesh.serve(name, server.in_process)
         bound.append(await server.start())
-        await _serve_until(stop, server, bound[0], settings)
+        async with _retention(database if "conversation" in served else None, settings):
+            await _serve_until(stop, server, bound[0], settings)
         await mesh.close()
 
 
@@ -164,6 +172,22 @@ async def _serve_until(stop: asyncio.Event, server: Server, port: int, settings:
         serving.clear()
         await server.stop()
         admin.close()
+
+
+@asynccontextmanager
+async def _retention(database: Database | None, settings: RuntimeSettings) -> AsyncIterator[None]:
+    """What tenants keep no longer goes while this process serves."""
+    if database is None:
+        yield
+        return
+    blobs = make_blobs(RecordingSettings(), settings.data_dir)
+    sweeper = RetentionSweeper(Retention(database, RecordedFiles(blobs)), PrivacySettings().retention_sweep_seconds)
+    sweeper.start()
+    try:
+        yield
+    finally:
+        await sweeper.close()
+        await blobs.close()
 
 
 @asynccontextmanager

@@ -53,6 +53,8 @@ def as_malha_error(error: BaseException) -> MalhaError | None:
         )
     if isinstance(error, asyncpg.QueryCanceledError | asyncpg.LockNotAvailableError):
         return DeadlineExceeded("the database took too long", reason="STORE_TIMEOUT", retry_seconds=RETRY_SECONDS)
+    if isinstance(error, asyncpg.RestrictViolationError):
+        return FailedPrecondition("a legal hold is set on it: malha retention release ends it", reason="LEGAL_HOLD")
     if isinstance(error, CONFIGURED_WRONGLY):
         return FailedPrecondition(
             f"the database refuses this login, or has another schema ({type(error).__name__}): see `malha db check`",

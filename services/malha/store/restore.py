@@ -33,8 +33,13 @@ _ERASE: Final = (
     "DELETE FROM live_session USING gone_session g WHERE live_session.session_id = g.session_id AND live_session.tenant_id = g.tenant_id",
     "DELETE FROM conversation c USING gone_conversation g WHERE (c.tenant_id, c.id) = (g.tenant_id, g.id)",
     "DELETE FROM customer c USING tombstone t WHERE t.kind = 'customer' AND (c.tenant_id, c.id) = (t.tenant_id, t.object_id)",
+    "DELETE FROM legal_hold h USING tombstone t WHERE (t.tenant_id, t.kind, t.object_id) = (h.tenant_id, h.kind, h.object_id)",
     "DELETE FROM speaker s USING tombstone t WHERE t.kind = 'speaker' AND (s.tenant_id, s.id) = (t.tenant_id, t.object_id)",
 )
+
+
+_LASTING: Final = {"tombstone": "true", "erasure": "true", "legal_hold": "tenant_id IN (SELECT id FROM tenant)"}
+"""What is not forgotten because an older state is restored, and which rows of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +97,15 @@ async def _check(connection: Connection, settings: StoreSettings, manifest: Mani
 async def _replace(connection: Connection, archive: zipfile.ZipFile, manifest: Manifest) -> int:
     present = await tables(connection)
     _check_fit(present, manifest)
-    await connection.execute("CREATE TEMP TABLE erased_before ON COMMIT DROP AS SELECT * FROM tombstone")
+    for name in _LASTING:
+        await connection.execute(f"CREATE TEMP TABLE {name}_before ON COMMIT DROP AS SELECT * FROM {name}")  # noqa: S608 - constants
     await connection.execute("TRUNCATE " + ", ".join(f'public."{table.name}"' for table in present))
     saved = {table.name: table for table in manifest.tables}
     for table in present:
         if table.name in saved:
             await _load(connection, archive, saved[table.name])
-    await connection.execute("INSERT INTO tombstone SELECT * FROM erased_before ON CONFLICT DO NOTHING")
+    for name, condition in _LASTING.items():
+        await connection.execute(f"INSERT INTO {name} SELECT * FROM {name}_before WHERE {condition} ON CONFLICT DO NOTHING")  # noqa: S608 - constants
     for statement in _ERASE:
         await connection.execute(statement)
     erased: int = await connection.fetchval("SELECT count(*) FROM tombstone")

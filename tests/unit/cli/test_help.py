@@ -28,12 +28,14 @@ GROUPS = {
     "token": {"create", "list", "revoke"},
     "tenant": {"list", "quota"},
     "import": {"conversations"},
+    "recordings": {"list", "export"},
+    "retention": {"set", "run", "hold", "release", "holds"},
     "jobs": {"list", "show", "cancel"},
 }
 
 
 def test_the_commands_are_those_promised() -> None:
-    programs = {"up", "serve", "demo", "call", "transcribe", "say", "backup", "restore", "version"}
+    programs = {"up", "serve", "demo", "call", "transcribe", "say", "backup", "restore", "erase", "version"}
     assert {command[0] for command in COMMANDS} == programs | GROUPS.keys()
     for group, commands in GROUPS.items():
         assert {command[1] for command in COMMANDS if command[0] == group and len(command) == 2} == commands

@@ -1,0 +1,1 @@
+"""Erasure, retention and legal holds: what is kept of people, and how it goes."""
