@@ -20,6 +20,7 @@ import psutil
 
 from malha.bench import speech
 from malha.bench.chaos_call import CHUNK_SECONDS, ChaosCall
+from malha.bench.live import about_run
 from malha.bench.private_server import Running, private_server
 from malha.bench.spoken import spoken
 from malha.bench.statistics import summary
@@ -85,7 +86,7 @@ def run_chaos(
     watcher.phase("starting the servers")
     with private_server(settings) as server:
         chunks = _audio(server, seconds, options.dialogue)
-        return asyncio.run(_run(options, server, chunks, watcher))
+        return {**asyncio.run(_run(options, server, chunks, watcher)), **about_run()}
 
 
 async def _run(options: Options, server: Running, chunks: list[bytes], watcher: Watcher) -> dict[str, Any]:
