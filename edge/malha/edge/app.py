@@ -19,7 +19,7 @@ from malha.edge.replies import error_response, on_error
 from malha.edge.settings import EdgeSettings
 from malha.edge.sockets import Sockets
 from malha.edge.speech import Speech
-from malha.edge.uploads import Uploads
+from malha.edge.uploads import UploadDoor, Uploads
 from malha.runtime import tracing
 from malha.runtime.errors import MalhaError
 from malha.runtime.job_files import JobFiles
@@ -33,14 +33,15 @@ UNAUTHORIZED = 401
 def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: RateLimit, files: JobFiles, *, local: bool) -> Starlette:
     """The ASGI application. ``local``: it can be reached from this machine alone."""
     tokens, rest = Tokens(mesh), transcoder.routes(settings, mesh)
+    door = UploadDoor(settings, tokens)
     create_job = next(route.endpoint for route in rest if route.name == CREATE_NAME)
     routes = [
         Route("/", page),
         Route(HEALTH, Health(mesh).report),
         Route("/api/v1/openapi.json", openapi.endpoint(tokens, local=local)),
-        Route("/api/v1/asr", Uploads(settings, mesh, tokens).transcribe, methods=["POST"]),
+        Route("/api/v1/asr", Uploads(settings, mesh, door).transcribe, methods=["POST"]),
         Route("/api/v1/tts", Speech(settings, mesh).speak, methods=["POST"]),
-        Route("/api/v1/jobs", JobUploads(settings, mesh, tokens, files, create_job).create, methods=["POST"]),
+        Route("/api/v1/jobs", JobUploads(settings, mesh, door, files, create_job).create, methods=["POST"]),
         WebSocketRoute(STREAM, sockets),
         *rest,
     ]

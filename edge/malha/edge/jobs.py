@@ -11,22 +11,20 @@ from typing import IO
 
 import grpc
 from google.protobuf import json_format
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from malha.api.jobs.v1 import jobs_pb2 as api
-from malha.edge.calls import Tokens, bearer, failure, metadata
-from malha.edge.errors import BodyTooLarge, InvalidField
+from malha.edge.calls import failure, metadata
+from malha.edge.errors import InvalidField
 from malha.edge.fields import choice_of
 from malha.edge.form import Field, FileBegins, FileData, FormReader
 from malha.edge.messages import ANY_LANGUAGE, ROLES
-from malha.edge.replies import error_response
 from malha.edge.settings import EdgeSettings
-from malha.edge.uploads import FLAGS, FORM_BYTES, Refusal, body_of
+from malha.edge.uploads import FLAGS, FORM_BYTES, UploadDoor, announced_bytes, body_of, too_large
 from malha.runtime import logs
-from malha.runtime.errors import InvalidArgument, MalhaError, ResourceExhausted, Unavailable
+from malha.runtime.errors import InvalidArgument, Unavailable
 from malha.runtime.job_files import JobFiles
-from malha.runtime.logs import Event
 from malha.runtime.mesh import Mesh
 
 log = logs.get("edge.jobs")
@@ -42,48 +40,29 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class JobUploads:
-    """Receives recordings for jobs, a bounded number at once. ``other``: answers a body that is no form."""
+    """Receives recordings for jobs. ``other``: answers a body that is no form."""
 
-    def __init__(self, settings: EdgeSettings, mesh: Mesh, tokens: Tokens, files: JobFiles, other: Endpoint) -> None:
+    def __init__(self, settings: EdgeSettings, mesh: Mesh, door: UploadDoor, files: JobFiles, other: Endpoint) -> None:
         self._settings = settings
         self._mesh = mesh
-        self._tokens = tokens
+        self._door = door
         self._files = files
         self._other = other
-        self._open = 0
 
     async def create(self, request: Request) -> Response:
         """The endpoint."""
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             return await self._other(request)
         upload = _Upload(self._files, self._settings.max_upload_bytes)
-        self._open += 1
-        try:
-            token = await self._admit(request)
-            return await self._make(await upload.receive(request), token)
-        except MalhaError as error:
-            log.info(Event.REQUEST_REFUSED, reason=error.reason)
-            return error_response(error) if upload.received else Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody is left to read it
-        finally:
-            self._open -= 1
-            upload.discard()
 
-    async def _admit(self, request: Request) -> str:
-        """Refuse what can be refused before the body is read; the token."""
-        if self._open > self._settings.max_uploads:
-            raise ResourceExhausted(
-                "this edge receives all the recordings it can", reason="TOO_MANY_UPLOADS", retry_seconds=2.0, quota="uploads"
-            )
-        length = request.headers.get("content-length", "")
-        size = int(length) if length.isdecimal() else 0
-        if size > self._settings.max_upload_bytes + FORM_BYTES:
-            raise _too_large(self._settings.max_upload_bytes)
-        token = bearer(request.headers.get("authorization", ""))
-        await self._tokens.check(token)
-        await asyncio.to_thread(self._files.check_room, size)
-        return token
+        async def receive(token: str) -> Response:
+            await asyncio.to_thread(self._files.check_room, announced_bytes(request))
+            return await self._make(await upload.receive(request), token)
+
+        try:
+            return await self._door.answer(request, upload, receive)
+        finally:
+            upload.discard()
 
     async def _make(self, wanted: api.TranscribeJob, token: str) -> Response:
         method = self._mesh.channel("jobs").unary_unary(
@@ -118,7 +97,7 @@ class _Upload:
             async for data in body:
                 size += len(data)
                 if size > self._most_bytes + FORM_BYTES:
-                    raise _too_large(self._most_bytes)
+                    raise too_large(self._most_bytes)
                 for part in form.feed(data):
                     await self._take(part)
         self.received = True
@@ -156,7 +135,7 @@ class _Upload:
         assert self._file is not None, "a file begins before its data"
         self._size += len(content)
         if self._size > self._most_bytes:
-            raise _too_large(self._most_bytes)
+            raise too_large(self._most_bytes)
         with _told():
             self._file.write(content)
         if self._size - self._looked_at > ROOM_BYTES:
@@ -189,7 +168,3 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable(f"this edge cannot keep the recording: {error.strerror}", reason="DISK_FULL", retry_seconds=30.0) from error
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the recording is over {limit} bytes", quota="max_upload_bytes")

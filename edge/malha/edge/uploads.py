@@ -7,9 +7,9 @@ its fields may still follow, so it waits in a temporary file; ``curl -F file=@ca
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -47,22 +47,27 @@ FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": 
 FIELDS = ("language", "model", "enable_diarization", "enable_alignment", "words", "roles")
 
 
-class Uploads:
-    """Receives recordings, a bounded number at once."""
+class Incoming(Protocol):
+    """An upload as the door sees it."""
 
-    def __init__(self, settings: EdgeSettings, mesh: Mesh, tokens: Tokens) -> None:
+    @property
+    def received(self) -> bool:
+        """Whether all of the body has come."""
+
+
+class UploadDoor:
+    """Lets recordings in, a bounded number at once, whatever they are for; and tells those that are refused while they still send."""
+
+    def __init__(self, settings: EdgeSettings, tokens: Tokens) -> None:
         self._settings = settings
-        self._mesh = mesh
         self._tokens = tokens
         self._open = 0
 
-    async def transcribe(self, request: Request) -> Response:
-        """The endpoint."""
-        upload = _Upload(self._mesh, self._settings)
+    async def answer(self, request: Request, upload: Incoming, receive: Callable[[str], Awaitable[Response]]) -> Response:
+        """What ``receive(token)`` answers, or why the upload is refused: as far as can be said, before its body is read."""
         self._open += 1
         try:
-            identity = metadata(await self._admit(request), new_session_id())
-            return json_response((await upload.run(request, identity)).json())
+            return await receive(await self._admit(request))
         except MalhaError as error:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
             return error_response(error) if upload.received else Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
@@ -72,17 +77,33 @@ class Uploads:
             self._open -= 1
 
     async def _admit(self, request: Request) -> str:
-        """Refuse what can be refused before the body is read; the token."""
         if self._open > self._settings.max_uploads:
             raise ResourceExhausted(
                 "this edge receives all the recordings it can", reason="TOO_MANY_UPLOADS", retry_seconds=2.0, quota="uploads"
             )
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._settings.max_upload_bytes + FORM_BYTES:
-            raise _too_large(self._settings.max_upload_bytes)
+        if announced_bytes(request) > self._settings.max_upload_bytes + FORM_BYTES:
+            raise too_large(self._settings.max_upload_bytes)
         token = bearer(request.headers.get("authorization", ""))
         await self._tokens.check(token)
         return token
+
+
+class Uploads:
+    """Receives recordings and transcribes them."""
+
+    def __init__(self, settings: EdgeSettings, mesh: Mesh, door: UploadDoor) -> None:
+        self._settings = settings
+        self._mesh = mesh
+        self._door = door
+
+    async def transcribe(self, request: Request) -> Response:
+        """The endpoint."""
+        upload = _Upload(self._mesh, self._settings)
+
+        async def receive(token: str) -> Response:
+            return json_response((await upload.run(request, metadata(token, new_session_id()))).json())
+
+        return await self._door.answer(request, upload, receive)
 
 
 class _Upload:
@@ -106,7 +127,7 @@ class _Upload:
             async for data in body_of(request):
                 size += len(data)
                 if size > self._settings.max_upload_bytes + FORM_BYTES:
-                    raise _too_large(self._settings.max_upload_bytes)
+                    raise too_large(self._settings.max_upload_bytes)
                 for part in form.feed(data):
                     await self._take(part, stack)
             self.received = True
@@ -134,7 +155,7 @@ class _Upload:
     async def _take_data(self, content: bytes) -> None:
         self._size += len(content)
         if self._size > self._settings.max_upload_bytes:
-            raise _too_large(self._settings.max_upload_bytes)
+            raise too_large(self._settings.max_upload_bytes)
         if self._recording is not None:
             await self._recording.feed(content)
         elif self._waiting is not None:
@@ -224,7 +245,13 @@ def _temporary() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(MEMORY_BYTES)
 
 
-def _too_large(limit: int) -> BodyTooLarge:
+def announced_bytes(request: Request) -> int:
+    """The body's length as its header says; 0 where it does not."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the recording is over {limit} bytes", quota="max_upload_bytes")
 
 

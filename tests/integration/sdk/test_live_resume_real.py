@@ -5,12 +5,13 @@ import io
 import random
 import wave
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import numpy as np
 import pytest
 from conftest import TOKEN, RunningServer, silence, voice
 
+from fakes.wire import Wire
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import Ack, Closed, Final, Gap, LiveCall, Malha, Opened, Resumed
 from malha.store.database import Database
@@ -19,55 +20,6 @@ from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
 
 RATE = 16_000
-
-
-class Wire:
-    """Passes bytes on to ``port`` and can be cut. What is on its way is lost, in both directions."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.target = ""
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-
-    @asynccontextmanager
-    async def laid(self) -> AsyncIterator["Wire"]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield self
-        finally:
-            server.close()
-            self.cut()
-            await asyncio.gather(*self._tasks)
-            await server.wait_closed()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._writers |= {writer, back}
-        await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-        self._writers -= {writer, back}
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while content := await reader.read(65_536):
-                writer.write(content)
-                await writer.drain()
-        except OSError:
-            pass  # cut
-        finally:
-            writer.transport.abort()
 
 
 class Site:
