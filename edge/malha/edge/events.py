@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.common.v1 import media_pb2, transcript_pb2
-from malha.api.insight.v1 import insight_pb2
+from malha.api.insight.v1 import insight_pb2, rules_pb2
 from malha.edge.statuses import row
 from malha.runtime.errors import MalhaError
 
@@ -21,7 +21,7 @@ TRANSCRIPTS = {
     transcript_pb2.SEGMENT_STATE_FINAL: "batch_processed",
     transcript_pb2.SEGMENT_STATE_AMENDED: "amended",
 }
-INSIGHTS = {value: name.removeprefix("INSIGHT_TYPE_").lower() for name, value in insight_pb2.InsightType.items()}
+INSIGHTS = {value: name.removeprefix("INSIGHT_TYPE_").lower() for name, value in rules_pb2.InsightType.items()}
 REASONS = {value: name.removeprefix("CLOSE_REASON_").lower() for name, value in api.CloseReason.items()}
 
 

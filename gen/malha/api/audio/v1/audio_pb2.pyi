@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from malha.api.common.v1 import media_pb2 as _media_pb2
 from malha.api.common.v1 import transcript_pb2 as _transcript_pb2
 from malha.api.insight.v1 import insight_pb2 as _insight_pb2
+from malha.api.insight.v1 import rules_pb2 as _rules_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -270,6 +271,8 @@ class Open(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     INTERIM_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    INSIGHT_FIELD_NUMBER: _builtins.int
+    VERBATIM_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """The conversation this call belongs to; made where it does not exist."""
     tenant_id: _builtins.str
@@ -288,6 +291,8 @@ class Open(_message.Message):
     """Whether to send partial segments. Default true for pace LIVE."""
     words: _builtins.bool
     """Whether segments carry words with times."""
+    verbatim: _builtins.bool
+    """Whether text stays as it was spoken: with fillers, numbers in words, and no glossary. It is scrubbed all the same."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP 47 tags of what may be spoken, the likeliest first. Empty: the engine detects, or its only language."""
@@ -308,6 +313,10 @@ class Open(_message.Message):
     def window(self) -> Global___Window:
         """How long an utterance may grow."""
 
+    @_builtins.property
+    def insight(self) -> Global___InsightSettings:
+        """How insights are thought of, where they are wanted."""
+
     def __init__(
         self,
         *,
@@ -325,16 +334,50 @@ class Open(_message.Message):
         model: _builtins.str = ...,
         interim: _builtins.bool | None = ...,
         words: _builtins.bool = ...,
+        insight: Global___InsightSettings | None = ...,
+        verbatim: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "format", b"format", "interim", b"interim", "vad", b"vad", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "format", b"format", "insight", b"insight", "interim", b"interim", "vad", b"vad", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "channels", b"channels", "conversation_id", b"conversation_id", "denoise", b"denoise", "diarize", b"diarize", "format", b"format", "insights", b"insights", "interim", b"interim", "languages", b"languages", "model", b"model", "pace", b"pace", "tenant_id", b"tenant_id", "vad", b"vad", "window", b"window", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "channels", b"channels", "conversation_id", b"conversation_id", "denoise", b"denoise", "diarize", b"diarize", "format", b"format", "insight", b"insight", "insights", b"insights", "interim", b"interim", "languages", b"languages", "model", b"model", "pace", b"pace", "tenant_id", b"tenant_id", "vad", b"vad", "verbatim", b"verbatim", "window", b"window", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__interim: _TypeAlias = _typing.Literal["interim"]  # noqa: Y015
     _WhichOneofArgType__interim: _TypeAlias = _typing.Literal["_interim", b"_interim"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__interim) -> _WhichOneofReturnType__interim | None: ...
 
 Global___Open: _TypeAlias = Open  # noqa: Y015
+
+@_typing.final
+class InsightSettings(_message.Message):
+    """How insights are thought of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """`call_center` (default), `counter`, or one of the tenant's own."""
+    alias: _builtins.str
+    """The model's alias; empty: the default of each type."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_rules_pb2.InsightType.ValueType]:
+        """Wanted types; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        types: _abc.Iterable[_rules_pb2.InsightType.ValueType] | None = ...,
+        alias: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "policy", b"policy", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InsightSettings: _TypeAlias = InsightSettings  # noqa: Y015
 
 @_typing.final
 class Audio(_message.Message):

@@ -40,10 +40,35 @@ class ChatServiceStub:
                 request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ChatRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ChatResponse.FromString,
                 _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/malha.api.chat.v1.ChatService/GetStatus',
+                request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/malha.api.chat.v1.ChatService/ListModels',
                 request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.SaveDocument = channel.unary_unary(
+                '/malha.api.chat.v1.ChatService/SaveDocument',
+                request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentResponse.FromString,
+                _registered_method=True)
+        self.ListDocuments = channel.unary_unary(
+                '/malha.api.chat.v1.ChatService/ListDocuments',
+                request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsResponse.FromString,
+                _registered_method=True)
+        self.DeleteDocument = channel.unary_unary(
+                '/malha.api.chat.v1.ChatService/DeleteDocument',
+                request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentResponse.FromString,
+                _registered_method=True)
+        self.SearchDocuments = channel.unary_unary(
+                '/malha.api.chat.v1.ChatService/SearchDocuments',
+                request_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsResponse.FromString,
                 _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/malha.api.chat.v1.ChatService/Embed',
@@ -57,7 +82,14 @@ class ChatServiceServicer:
     """
 
     def Chat(self, request_iterator, context):
-        """Chats: `open`, then messages; the answer comes in deltas, each answer ended by `message_end`.
+        """Chats: `open`, then messages; each is answered in deltas that end with `message_end`, one after the other. An answer to a schema comes whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatus(self, request, context):
+        """Where the chat of a conversation stands. What was asked and answered is kept: so it is the same after any restart.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +97,34 @@ class ChatServiceServicer:
 
     def ListModels(self, request, context):
         """Lists model aliases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveDocument(self, request, context):
+        """Puts a document into a knowledge base.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDocuments(self, request, context):
+        """Lists documents, by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDocument(self, request, context):
+        """Takes a document out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchDocuments(self, request, context):
+        """Looks something up in a knowledge base, as Chat and Insight do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,10 +145,35 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ChatRequest.FromString,
                     response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ChatResponse.SerializeToString,
             ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusRequest.FromString,
+                    response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsRequest.FromString,
                     response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'SaveDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveDocument,
+                    request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentRequest.FromString,
+                    response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentResponse.SerializeToString,
+            ),
+            'ListDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocuments,
+                    request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'DeleteDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDocument,
+                    request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentRequest.FromString,
+                    response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentResponse.SerializeToString,
+            ),
+            'SearchDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchDocuments,
+                    request_deserializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsRequest.FromString,
+                    response_serializer=malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -135,6 +220,33 @@ class ChatService:
             _registered_method=True)
 
     @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.chat.v1.ChatService/GetStatus',
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusRequest.SerializeToString,
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListModels(request,
             target,
             options=(),
@@ -151,6 +263,114 @@ class ChatService:
             '/malha.api.chat.v1.ChatService/ListModels',
             malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsRequest.SerializeToString,
             malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.chat.v1.ChatService/SaveDocument',
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentRequest.SerializeToString,
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SaveDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.chat.v1.ChatService/ListDocuments',
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsRequest.SerializeToString,
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.chat.v1.ChatService/DeleteDocument',
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentRequest.SerializeToString,
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.DeleteDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.chat.v1.ChatService/SearchDocuments',
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsRequest.SerializeToString,
+            malha_dot_api_dot_chat_dot_v1_dot_chat__pb2.SearchDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,9 +34,19 @@ class ChatServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChatServiceAsyncStub: ...
     Chat: _grpc.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
-    """Chats: `open`, then messages; the answer comes in deltas, each answer ended by `message_end`."""
+    """Chats: `open`, then messages; each is answered in deltas that end with `message_end`, one after the other. An answer to a schema comes whole."""
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_chat_pb2.GetStatusRequest, _chat_pb2.GetStatusResponse]
+    """Where the chat of a conversation stands. What was asked and answered is kept: so it is the same after any restart."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListModelsRequest, _chat_pb2.ListModelsResponse]
     """Lists model aliases."""
+    SaveDocument: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SaveDocumentRequest, _chat_pb2.SaveDocumentResponse]
+    """Puts a document into a knowledge base."""
+    ListDocuments: _grpc.UnaryUnaryMultiCallable[_chat_pb2.ListDocumentsRequest, _chat_pb2.ListDocumentsResponse]
+    """Lists documents, by id."""
+    DeleteDocument: _grpc.UnaryUnaryMultiCallable[_chat_pb2.DeleteDocumentRequest, _chat_pb2.DeleteDocumentResponse]
+    """Takes a document out."""
+    SearchDocuments: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SearchDocumentsRequest, _chat_pb2.SearchDocumentsResponse]
+    """Looks something up in a knowledge base, as Chat and Insight do."""
     Embed: _grpc.UnaryUnaryMultiCallable[_chat_pb2.EmbedRequest, _chat_pb2.EmbedResponse]
     """Turns texts into vectors."""
 
@@ -46,9 +56,19 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Chat: _aio.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
-    """Chats: `open`, then messages; the answer comes in deltas, each answer ended by `message_end`."""
+    """Chats: `open`, then messages; each is answered in deltas that end with `message_end`, one after the other. An answer to a schema comes whole."""
+    GetStatus: _aio.UnaryUnaryMultiCallable[_chat_pb2.GetStatusRequest, _chat_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """Where the chat of a conversation stands. What was asked and answered is kept: so it is the same after any restart."""
     ListModels: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListModelsRequest, _chat_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists model aliases."""
+    SaveDocument: _aio.UnaryUnaryMultiCallable[_chat_pb2.SaveDocumentRequest, _chat_pb2.SaveDocumentResponse]  # type: ignore[assignment]
+    """Puts a document into a knowledge base."""
+    ListDocuments: _aio.UnaryUnaryMultiCallable[_chat_pb2.ListDocumentsRequest, _chat_pb2.ListDocumentsResponse]  # type: ignore[assignment]
+    """Lists documents, by id."""
+    DeleteDocument: _aio.UnaryUnaryMultiCallable[_chat_pb2.DeleteDocumentRequest, _chat_pb2.DeleteDocumentResponse]  # type: ignore[assignment]
+    """Takes a document out."""
+    SearchDocuments: _aio.UnaryUnaryMultiCallable[_chat_pb2.SearchDocumentsRequest, _chat_pb2.SearchDocumentsResponse]  # type: ignore[assignment]
+    """Looks something up in a knowledge base, as Chat and Insight do."""
     Embed: _aio.UnaryUnaryMultiCallable[_chat_pb2.EmbedRequest, _chat_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turns texts into vectors."""
 
@@ -61,7 +81,15 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_chat_pb2.ChatRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
-        """Chats: `open`, then messages; the answer comes in deltas, each answer ended by `message_end`."""
+        """Chats: `open`, then messages; each is answered in deltas that end with `message_end`, one after the other. An answer to a schema comes whole."""
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _chat_pb2.GetStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.GetStatusResponse, _abc.Awaitable[_chat_pb2.GetStatusResponse]]:
+        """Where the chat of a conversation stands. What was asked and answered is kept: so it is the same after any restart."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -70,6 +98,38 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.ListModelsResponse, _abc.Awaitable[_chat_pb2.ListModelsResponse]]:
         """Lists model aliases."""
+
+    @_abc_1.abstractmethod
+    def SaveDocument(
+        self,
+        request: _chat_pb2.SaveDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.SaveDocumentResponse, _abc.Awaitable[_chat_pb2.SaveDocumentResponse]]:
+        """Puts a document into a knowledge base."""
+
+    @_abc_1.abstractmethod
+    def ListDocuments(
+        self,
+        request: _chat_pb2.ListDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.ListDocumentsResponse, _abc.Awaitable[_chat_pb2.ListDocumentsResponse]]:
+        """Lists documents, by id."""
+
+    @_abc_1.abstractmethod
+    def DeleteDocument(
+        self,
+        request: _chat_pb2.DeleteDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.DeleteDocumentResponse, _abc.Awaitable[_chat_pb2.DeleteDocumentResponse]]:
+        """Takes a document out."""
+
+    @_abc_1.abstractmethod
+    def SearchDocuments(
+        self,
+        request: _chat_pb2.SearchDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_chat_pb2.SearchDocumentsResponse, _abc.Awaitable[_chat_pb2.SearchDocumentsResponse]]:
+        """Looks something up in a knowledge base, as Chat and Insight do."""
 
     @_abc_1.abstractmethod
     def Embed(

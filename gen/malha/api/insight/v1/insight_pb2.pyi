@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from malha.api.common.v1 import transcript_pb2 as _transcript_pb2
+from malha.api.insight.v1 import rules_pb2 as _rules_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,37 +23,45 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _InsightType:
+class _Trigger:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _InsightTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InsightType.ValueType], _builtins.type):
+class _TriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trigger.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    INSIGHT_TYPE_UNSPECIFIED: _InsightType.ValueType  # 0
+    TRIGGER_UNSPECIFIED: _Trigger.ValueType  # 0
     """Never sent."""
-    INSIGHT_TYPE_PARTIAL_SUMMARY: _InsightType.ValueType  # 1
-    """What was said so far."""
-    INSIGHT_TYPE_NEXT_STEP: _InsightType.ValueType  # 2
-    """What to do now."""
-    INSIGHT_TYPE_RISK_ALERT: _InsightType.ValueType  # 3
-    """A risk: cancellation, complaint, compliance."""
-    INSIGHT_TYPE_UPSELL: _InsightType.ValueType  # 4
-    """An offer from the tenant's catalogue."""
+    TRIGGER_TOPIC: _Trigger.ValueType  # 1
+    """The talk came to another topic."""
+    TRIGGER_KEYWORD: _Trigger.ValueType  # 2
+    """A keyword was said."""
+    TRIGGER_RULE: _Trigger.ValueType  # 3
+    """A rule matched."""
+    TRIGGER_WORDS: _Trigger.ValueType  # 4
+    """Enough unsent words, or enough time with them (policy `counter`)."""
+    TRIGGER_SILENCE: _Trigger.ValueType  # 5
+    """Silence after speech (policy `counter`)."""
+    TRIGGER_MANUAL: _Trigger.ValueType  # 6
+    """The operator asked."""
 
-class InsightType(_InsightType, metaclass=_InsightTypeEnumTypeWrapper):
-    """What an insight is about."""
+class Trigger(_Trigger, metaclass=_TriggerEnumTypeWrapper):
+    """What made the server think of an insight."""
 
-INSIGHT_TYPE_UNSPECIFIED: InsightType.ValueType  # 0
+TRIGGER_UNSPECIFIED: Trigger.ValueType  # 0
 """Never sent."""
-INSIGHT_TYPE_PARTIAL_SUMMARY: InsightType.ValueType  # 1
-"""What was said so far."""
-INSIGHT_TYPE_NEXT_STEP: InsightType.ValueType  # 2
-"""What to do now."""
-INSIGHT_TYPE_RISK_ALERT: InsightType.ValueType  # 3
-"""A risk: cancellation, complaint, compliance."""
-INSIGHT_TYPE_UPSELL: InsightType.ValueType  # 4
-"""An offer from the tenant's catalogue."""
-Global___InsightType: _TypeAlias = InsightType  # noqa: Y015
+TRIGGER_TOPIC: Trigger.ValueType  # 1
+"""The talk came to another topic."""
+TRIGGER_KEYWORD: Trigger.ValueType  # 2
+"""A keyword was said."""
+TRIGGER_RULE: Trigger.ValueType  # 3
+"""A rule matched."""
+TRIGGER_WORDS: Trigger.ValueType  # 4
+"""Enough unsent words, or enough time with them (policy `counter`)."""
+TRIGGER_SILENCE: Trigger.ValueType  # 5
+"""Silence after speech (policy `counter`)."""
+TRIGGER_MANUAL: Trigger.ValueType  # 6
+"""The operator asked."""
+Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 @_typing.final
 class Evidence(_message.Message):
@@ -65,7 +74,7 @@ class Evidence(_message.Message):
     segment_id: _builtins.str
     """The segment they are in."""
     quote: _builtins.str
-    """As spoken."""
+    """As in the transcript."""
     def __init__(
         self,
         *,
@@ -81,6 +90,34 @@ class Evidence(_message.Message):
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
+class Stage(_message.Message):
+    """One step on the way from the trigger to the insight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`window`, `rules`, `queue`, `knowledge`, `model`, `checks` or `store`."""
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """How long it took."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stage: _TypeAlias = Stage  # noqa: Y015
+
+@_typing.final
 class Insight(_message.Message):
     """One piece of advice."""
 
@@ -94,9 +131,14 @@ class Insight(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    INTERACTION_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique."""
-    type: Global___InsightType.ValueType
+    type: _rules_pb2.InsightType.ValueType
     """What it is about."""
     message: _builtins.str
     """Plain text."""
@@ -104,6 +146,14 @@ class Insight(_message.Message):
     """0 to 1."""
     degraded: _builtins.bool
     """Whether the rule engine stood in for a model that was slow or away."""
+    trigger: Global___Trigger.ValueType
+    """What made the server think of it."""
+    rule: _builtins.str
+    """The rule behind it, `id@version`; empty where there is none."""
+    engine: _builtins.str
+    """Who made it: `rules`, or the model."""
+    interaction_id: _builtins.str
+    """The interaction this belongs to."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
         """Never empty: without evidence there is no insight."""
@@ -116,21 +166,30 @@ class Insight(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]:
+        """Where the time went."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
-        type: Global___InsightType.ValueType = ...,
+        type: _rules_pb2.InsightType.ValueType = ...,
         message: _builtins.str = ...,
         confidence: _builtins.float = ...,
         evidence: _abc.Iterable[Global___Evidence] | None = ...,
         degraded: _builtins.bool = ...,
         latency: _duration_pb2.Duration | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        trigger: Global___Trigger.ValueType = ...,
+        rule: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        stages: _abc.Iterable[Global___Stage] | None = ...,
+        interaction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "latency", b"latency"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "create_time", b"create_time", "degraded", b"degraded", "evidence", b"evidence", "id", b"id", "latency", b"latency", "message", b"message", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "create_time", b"create_time", "degraded", b"degraded", "engine", b"engine", "evidence", b"evidence", "id", b"id", "interaction_id", b"interaction_id", "latency", b"latency", "message", b"message", "rule", b"rule", "stages", b"stages", "trigger", b"trigger", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,12 +205,13 @@ class AnalyzeRequest(_message.Message):
     SEGMENT_FIELD_NUMBER: _builtins.int
     TICK_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open(self) -> Global___Open:
         """The configuration. First, and once."""
 
     @_builtins.property
-    def segment(self) -> _transcript_pb2.Segment:
+    def segment(self) -> Global___Said:
         """A final or amended segment."""
 
     @_builtins.property
@@ -162,19 +222,24 @@ class AnalyzeRequest(_message.Message):
     def finish(self) -> Global___Finish:
         """The conversation is over."""
 
+    @_builtins.property
+    def feedback(self) -> Global___Feedback:
+        """What the operator did with an insight."""
+
     def __init__(
         self,
         *,
         open: Global___Open | None = ...,
-        segment: _transcript_pb2.Segment | None = ...,
+        segment: Global___Said | None = ...,
         tick: Global___Tick | None = ...,
         finish: Global___Finish | None = ...,
+        feedback: Global___Feedback | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "segment", "tick", "finish"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "segment", "tick", "finish", "feedback"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -190,14 +255,20 @@ class Open(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """The conversation."""
     language: _builtins.str
     """BCP 47 tag."""
     policy: _builtins.str
-    """`call_center` (default) or `counter`."""
+    """`call_center` (default), `counter`, or one of the tenant's own."""
+    session_id: _builtins.str
+    """The call's session, a UUID: insights are given once for each, however often it is opened. Empty: one of its own."""
+    alias: _builtins.str
+    """The model's alias; empty: the default of each type."""
     @_builtins.property
-    def types(self) -> _containers.RepeatedScalarFieldContainer[Global___InsightType.ValueType]:
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_rules_pb2.InsightType.ValueType]:
         """Wanted types; empty: all."""
 
     def __init__(
@@ -205,16 +276,58 @@ class Open(_message.Message):
         *,
         conversation_id: _builtins.str = ...,
         language: _builtins.str = ...,
-        types: _abc.Iterable[Global___InsightType.ValueType] | None = ...,
+        types: _abc.Iterable[_rules_pb2.InsightType.ValueType] | None = ...,
         policy: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        alias: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "language", b"language", "policy", b"policy", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "conversation_id", b"conversation_id", "language", b"language", "policy", b"policy", "session_id", b"session_id", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Open: _TypeAlias = Open  # noqa: Y015
+
+@_typing.final
+class Said(_message.Message):
+    """Something that was said."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    AUDIO_TIME_FIELD_NUMBER: _builtins.int
+    TOLD_TIME_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Its number among the durable events of its call; 0: the server counts."""
+    @_builtins.property
+    def segment(self) -> _transcript_pb2.Segment:
+        """A final or amended segment, scrubbed."""
+
+    @_builtins.property
+    def audio_time(self) -> _timestamp_pb2.Timestamp:
+        """When its last audio came to the server."""
+
+    @_builtins.property
+    def told_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was told to the client."""
+
+    def __init__(
+        self,
+        *,
+        segment: _transcript_pb2.Segment | None = ...,
+        seq: _builtins.int = ...,
+        audio_time: _timestamp_pb2.Timestamp | None = ...,
+        told_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "segment", b"segment", "told_time", b"told_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_time", b"audio_time", "segment", b"segment", "seq", b"seq", "told_time", b"told_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Said: _TypeAlias = Said  # noqa: Y015
 
 @_typing.final
 class Tick(_message.Message):
@@ -224,8 +337,11 @@ class Tick(_message.Message):
 
     TIME_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
     trigger: _builtins.bool
     """Asks for an insight now."""
+    enabled: _builtins.bool
+    """Turns insights on or off."""
     @_builtins.property
     def time(self) -> _duration_pb2.Duration:
         """From the start of the call."""
@@ -235,14 +351,43 @@ class Tick(_message.Message):
         *,
         time: _duration_pb2.Duration | None = ...,
         trigger: _builtins.bool = ...,
+        enabled: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled", "time", b"time", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
+    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
+
+Global___Tick: _TypeAlias = Tick  # noqa: Y015
+
+@_typing.final
+class Feedback(_message.Message):
+    """What the operator did with an insight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSIGHT_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    insight_id: _builtins.str
+    """The insight's id."""
+    action: _builtins.str
+    """`shown`, `used`, `edited` or `ignored`."""
+    def __init__(
+        self,
+        *,
+        insight_id: _builtins.str = ...,
+        action: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "insight_id", b"insight_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Tick: _TypeAlias = Tick  # noqa: Y015
+Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 
 @_typing.final
 class Finish(_message.Message):
@@ -312,16 +457,28 @@ class Opened(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """The policy in force."""
+    session_id: _builtins.str
+    """The session insights are given for."""
+    engine: _builtins.str
+    """Who makes them: `rules`, or the model's alias."""
+    version: _builtins.str
+    """Of the tenant's configuration and rules."""
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "policy", b"policy", "session_id", b"session_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,19 +492,31 @@ class Decision(_message.Message):
 
     FIRED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    INTERACTION_ID_FIELD_NUMBER: _builtins.int
     fired: _builtins.bool
     """Whether it fired."""
     reason: _builtins.str
-    """UPPER_SNAKE_CASE."""
+    """UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, ..."""
+    type: _rules_pb2.InsightType.ValueType
+    """What it is about, where one type was decided on."""
+    seq: _builtins.int
+    """The segment's number that led to it."""
+    interaction_id: _builtins.str
+    """The interaction that was stored with it; empty where none was."""
     def __init__(
         self,
         *,
         fired: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        type: _rules_pb2.InsightType.ValueType = ...,
+        seq: _builtins.int = ...,
+        interaction_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fired", b"fired", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fired", b"fired", "interaction_id", b"interaction_id", "reason", b"reason", "seq", b"seq", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -434,26 +603,261 @@ class ListInsightsResponse(_message.Message):
 Global___ListInsightsResponse: _TypeAlias = ListInsightsResponse  # noqa: Y015
 
 @_typing.final
+class SaveRuleRequest(_message.Message):
+    """A rule to keep."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _rules_pb2.Rule:
+        """Its `version`, where set, must be the stored one: nobody's change is lost."""
+
+    def __init__(
+        self,
+        *,
+        rule: _rules_pb2.Rule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveRuleRequest: _TypeAlias = SaveRuleRequest  # noqa: Y015
+
+@_typing.final
+class SaveRuleResponse(_message.Message):
+    """The rule as kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _rules_pb2.Rule:
+        """With its new version."""
+
+    def __init__(
+        self,
+        *,
+        rule: _rules_pb2.Rule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveRuleResponse: _TypeAlias = SaveRuleResponse  # noqa: Y015
+
+@_typing.final
+class GetRuleRequest(_message.Message):
+    """Asks for a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """Its id."""
+    version: _builtins.int
+    """0: the newest."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_id", b"rule_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleRequest: _TypeAlias = GetRuleRequest  # noqa: Y015
+
+@_typing.final
+class GetRuleResponse(_message.Message):
+    """A rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> _rules_pb2.Rule:
+        """The rule."""
+
+    def __init__(
+        self,
+        *,
+        rule: _rules_pb2.Rule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRuleResponse: _TypeAlias = GetRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListRulesRequest(_message.Message):
+    """Asks for the rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUILTIN_FIELD_NUMBER: _builtins.int
+    builtin: _builtins.bool
+    """Whether to list Malha's own too."""
+    def __init__(
+        self,
+        *,
+        builtin: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["builtin", b"builtin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesRequest: _TypeAlias = ListRulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRulesResponse(_message.Message):
+    """The rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[_rules_pb2.Rule]:
+        """By id."""
+
+    def __init__(
+        self,
+        *,
+        rules: _abc.Iterable[_rules_pb2.Rule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRulesResponse: _TypeAlias = ListRulesResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRuleRequest(_message.Message):
+    """Deletes a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRuleRequest: _TypeAlias = DeleteRuleRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRuleResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRuleResponse: _TypeAlias = DeleteRuleResponse  # noqa: Y015
+
+@_typing.final
 class BacktestRuleRequest(_message.Message):
     """A rule to try."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    RULE_JSON_FIELD_NUMBER: _builtins.int
-    rule_json: _builtins.str
-    """The rule as its JSON document."""
+    RULE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    MAX_CONVERSATIONS_FIELD_NUMBER: _builtins.int
+    max_conversations: _builtins.int
+    """At most 10,000; default 1,000, the newest."""
+    @_builtins.property
+    def rule(self) -> _rules_pb2.Rule:
+        """The draft."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Conversations from here on; unset: of the last 30 days."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Conversations before; unset: now."""
+
     def __init__(
         self,
         *,
-        rule_json: _builtins.str = ...,
+        rule: _rules_pb2.Rule | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        max_conversations: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule", "since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_json", b"rule_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_conversations", b"max_conversations", "rule", b"rule", "since", b"since", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BacktestRuleRequest: _TypeAlias = BacktestRuleRequest  # noqa: Y015
+
+@_typing.final
+class BacktestMatch(_message.Message):
+    """Where a rule matched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    conversation_id: _builtins.str
+    """The conversation."""
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """The words."""
+
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """From the start of the call."""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: _builtins.str = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_id", b"conversation_id", "evidence", b"evidence", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BacktestMatch: _TypeAlias = BacktestMatch  # noqa: Y015
 
 @_typing.final
 class BacktestRuleResponse(_message.Message):
@@ -461,22 +865,136 @@ class BacktestRuleResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CONVERSATIONS_FIELD_NUMBER: _builtins.int
     MATCHES_FIELD_NUMBER: _builtins.int
     ALERTS_PER_HOUR_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    conversations: _builtins.int
+    """Conversations it was tried on."""
     matches: _builtins.int
-    """Conversations it fired in."""
+    """Alerts it would have given."""
     alerts_per_hour: _builtins.float
     """Per hour of talk."""
+    precision: _builtins.float
+    """Of its alerts near which an operator said what an insight of the same type was worth: how many were used. Unset: nobody said."""
+    recall: _builtins.float
+    """Of the insights of the same type that were used: how many it would have given too. Unset: none was used."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___BacktestMatch]:
+        """The first 20."""
+
     def __init__(
         self,
         *,
+        conversations: _builtins.int = ...,
         matches: _builtins.int = ...,
         alerts_per_hour: _builtins.float = ...,
+        precision: _builtins.float | None = ...,
+        recall: _builtins.float | None = ...,
+        examples: _abc.Iterable[Global___BacktestMatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_recall", b"_recall", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_precision", b"_precision", "_recall", b"_recall", "alerts_per_hour", b"alerts_per_hour", "conversations", b"conversations", "examples", b"examples", "matches", b"matches", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
+
+Global___BacktestRuleResponse: _TypeAlias = BacktestRuleResponse  # noqa: Y015
+
+@_typing.final
+class GetConfigurationRequest(_message.Message):
+    """Asks for the configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts_per_hour", b"alerts_per_hour", "matches", b"matches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___BacktestRuleResponse: _TypeAlias = BacktestRuleResponse  # noqa: Y015
+Global___GetConfigurationRequest: _TypeAlias = GetConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class GetConfigurationResponse(_message.Message):
+    """The configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> _rules_pb2.Configuration:
+        """As stored; the defaults where nothing is."""
+
+    def __init__(
+        self,
+        *,
+        configuration: _rules_pb2.Configuration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigurationResponse: _TypeAlias = GetConfigurationResponse  # noqa: Y015
+
+@_typing.final
+class UpdateConfigurationRequest(_message.Message):
+    """Replaces the configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> _rules_pb2.Configuration:
+        """Its `revision`, where set, must be the stored one: nobody's change is lost."""
+
+    def __init__(
+        self,
+        *,
+        configuration: _rules_pb2.Configuration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateConfigurationRequest: _TypeAlias = UpdateConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class UpdateConfigurationResponse(_message.Message):
+    """The configuration as kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def configuration(self) -> _rules_pb2.Configuration:
+        """With its new revision."""
+
+    def __init__(
+        self,
+        *,
+        configuration: _rules_pb2.Configuration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateConfigurationResponse: _TypeAlias = UpdateConfigurationResponse  # noqa: Y015

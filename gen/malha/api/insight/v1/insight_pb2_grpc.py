@@ -45,10 +45,40 @@ class InsightServiceStub:
                 request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListInsightsRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListInsightsResponse.FromString,
                 _registered_method=True)
+        self.SaveRule = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/SaveRule',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleResponse.FromString,
+                _registered_method=True)
+        self.GetRule = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/GetRule',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleResponse.FromString,
+                _registered_method=True)
+        self.ListRules = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/ListRules',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesResponse.FromString,
+                _registered_method=True)
+        self.DeleteRule = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/DeleteRule',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleResponse.FromString,
+                _registered_method=True)
         self.BacktestRule = channel.unary_unary(
                 '/malha.api.insight.v1.InsightService/BacktestRule',
                 request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleRequest.SerializeToString,
                 response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleResponse.FromString,
+                _registered_method=True)
+        self.GetConfiguration = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/GetConfiguration',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationResponse.FromString,
+                _registered_method=True)
+        self.UpdateConfiguration = channel.unary_unary(
+                '/malha.api.insight.v1.InsightService/UpdateConfiguration',
+                request_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationRequest.SerializeToString,
+                response_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationResponse.FromString,
                 _registered_method=True)
 
 
@@ -70,8 +100,50 @@ class InsightServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveRule(self, request, context):
+        """Makes a rule, or the next version of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRule(self, request, context):
+        """One rule.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRules(self, request, context):
+        """The tenant's rules, by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRule(self, request, context):
+        """Deletes a rule; insights made by it stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BacktestRule(self, request, context):
         """Replays a draft rule over stored conversations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConfiguration(self, request, context):
+        """What the tenant has set: glossary, keywords, policies, catalogue.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateConfiguration(self, request, context):
+        """Replaces it. Calls under way keep what they began with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,10 +162,40 @@ def add_InsightServiceServicer_to_server(servicer, server):
                     request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListInsightsRequest.FromString,
                     response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListInsightsResponse.SerializeToString,
             ),
+            'SaveRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveRule,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleResponse.SerializeToString,
+            ),
+            'GetRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRule,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleResponse.SerializeToString,
+            ),
+            'ListRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRules,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesResponse.SerializeToString,
+            ),
+            'DeleteRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRule,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleResponse.SerializeToString,
+            ),
             'BacktestRule': grpc.unary_unary_rpc_method_handler(
                     servicer.BacktestRule,
                     request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleRequest.FromString,
                     response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleResponse.SerializeToString,
+            ),
+            'GetConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConfiguration,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationResponse.SerializeToString,
+            ),
+            'UpdateConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateConfiguration,
+                    request_deserializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationRequest.FromString,
+                    response_serializer=malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -162,6 +264,114 @@ class InsightService:
             _registered_method=True)
 
     @staticmethod
+    def SaveRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/SaveRule',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.SaveRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/GetRule',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/ListRules',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.ListRulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/DeleteRule',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.DeleteRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def BacktestRule(request,
             target,
             options=(),
@@ -178,6 +388,60 @@ class InsightService:
             '/malha.api.insight.v1.InsightService/BacktestRule',
             malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleRequest.SerializeToString,
             malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.BacktestRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/GetConfiguration',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.GetConfigurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/malha.api.insight.v1.InsightService/UpdateConfiguration',
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationRequest.SerializeToString,
+            malha_dot_api_dot_insight_dot_v1_dot_insight__pb2.UpdateConfigurationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,8 +37,20 @@ class InsightServiceStub:
     """Analyses a conversation as it goes: `open`, then segments and ticks of media time, then `finish`."""
     ListInsights: _grpc.UnaryUnaryMultiCallable[_insight_pb2.ListInsightsRequest, _insight_pb2.ListInsightsResponse]
     """Lists stored insights, the newest first."""
+    SaveRule: _grpc.UnaryUnaryMultiCallable[_insight_pb2.SaveRuleRequest, _insight_pb2.SaveRuleResponse]
+    """Makes a rule, or the next version of one."""
+    GetRule: _grpc.UnaryUnaryMultiCallable[_insight_pb2.GetRuleRequest, _insight_pb2.GetRuleResponse]
+    """One rule."""
+    ListRules: _grpc.UnaryUnaryMultiCallable[_insight_pb2.ListRulesRequest, _insight_pb2.ListRulesResponse]
+    """The tenant's rules, by id."""
+    DeleteRule: _grpc.UnaryUnaryMultiCallable[_insight_pb2.DeleteRuleRequest, _insight_pb2.DeleteRuleResponse]
+    """Deletes a rule; insights made by it stay."""
     BacktestRule: _grpc.UnaryUnaryMultiCallable[_insight_pb2.BacktestRuleRequest, _insight_pb2.BacktestRuleResponse]
     """Replays a draft rule over stored conversations."""
+    GetConfiguration: _grpc.UnaryUnaryMultiCallable[_insight_pb2.GetConfigurationRequest, _insight_pb2.GetConfigurationResponse]
+    """What the tenant has set: glossary, keywords, policies, catalogue."""
+    UpdateConfiguration: _grpc.UnaryUnaryMultiCallable[_insight_pb2.UpdateConfigurationRequest, _insight_pb2.UpdateConfigurationResponse]
+    """Replaces it. Calls under way keep what they began with."""
 
 @_typing.type_check_only
 class InsightServiceAsyncStub(InsightServiceStub):
@@ -49,8 +61,20 @@ class InsightServiceAsyncStub(InsightServiceStub):
     """Analyses a conversation as it goes: `open`, then segments and ticks of media time, then `finish`."""
     ListInsights: _aio.UnaryUnaryMultiCallable[_insight_pb2.ListInsightsRequest, _insight_pb2.ListInsightsResponse]  # type: ignore[assignment]
     """Lists stored insights, the newest first."""
+    SaveRule: _aio.UnaryUnaryMultiCallable[_insight_pb2.SaveRuleRequest, _insight_pb2.SaveRuleResponse]  # type: ignore[assignment]
+    """Makes a rule, or the next version of one."""
+    GetRule: _aio.UnaryUnaryMultiCallable[_insight_pb2.GetRuleRequest, _insight_pb2.GetRuleResponse]  # type: ignore[assignment]
+    """One rule."""
+    ListRules: _aio.UnaryUnaryMultiCallable[_insight_pb2.ListRulesRequest, _insight_pb2.ListRulesResponse]  # type: ignore[assignment]
+    """The tenant's rules, by id."""
+    DeleteRule: _aio.UnaryUnaryMultiCallable[_insight_pb2.DeleteRuleRequest, _insight_pb2.DeleteRuleResponse]  # type: ignore[assignment]
+    """Deletes a rule; insights made by it stay."""
     BacktestRule: _aio.UnaryUnaryMultiCallable[_insight_pb2.BacktestRuleRequest, _insight_pb2.BacktestRuleResponse]  # type: ignore[assignment]
     """Replays a draft rule over stored conversations."""
+    GetConfiguration: _aio.UnaryUnaryMultiCallable[_insight_pb2.GetConfigurationRequest, _insight_pb2.GetConfigurationResponse]  # type: ignore[assignment]
+    """What the tenant has set: glossary, keywords, policies, catalogue."""
+    UpdateConfiguration: _aio.UnaryUnaryMultiCallable[_insight_pb2.UpdateConfigurationRequest, _insight_pb2.UpdateConfigurationResponse]  # type: ignore[assignment]
+    """Replaces it. Calls under way keep what they began with."""
 
 class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
     """Watches a conversation and advises."""
@@ -72,11 +96,59 @@ class InsightServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists stored insights, the newest first."""
 
     @_abc_1.abstractmethod
+    def SaveRule(
+        self,
+        request: _insight_pb2.SaveRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.SaveRuleResponse, _abc.Awaitable[_insight_pb2.SaveRuleResponse]]:
+        """Makes a rule, or the next version of one."""
+
+    @_abc_1.abstractmethod
+    def GetRule(
+        self,
+        request: _insight_pb2.GetRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.GetRuleResponse, _abc.Awaitable[_insight_pb2.GetRuleResponse]]:
+        """One rule."""
+
+    @_abc_1.abstractmethod
+    def ListRules(
+        self,
+        request: _insight_pb2.ListRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.ListRulesResponse, _abc.Awaitable[_insight_pb2.ListRulesResponse]]:
+        """The tenant's rules, by id."""
+
+    @_abc_1.abstractmethod
+    def DeleteRule(
+        self,
+        request: _insight_pb2.DeleteRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.DeleteRuleResponse, _abc.Awaitable[_insight_pb2.DeleteRuleResponse]]:
+        """Deletes a rule; insights made by it stay."""
+
+    @_abc_1.abstractmethod
     def BacktestRule(
         self,
         request: _insight_pb2.BacktestRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_insight_pb2.BacktestRuleResponse, _abc.Awaitable[_insight_pb2.BacktestRuleResponse]]:
         """Replays a draft rule over stored conversations."""
+
+    @_abc_1.abstractmethod
+    def GetConfiguration(
+        self,
+        request: _insight_pb2.GetConfigurationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.GetConfigurationResponse, _abc.Awaitable[_insight_pb2.GetConfigurationResponse]]:
+        """What the tenant has set: glossary, keywords, policies, catalogue."""
+
+    @_abc_1.abstractmethod
+    def UpdateConfiguration(
+        self,
+        request: _insight_pb2.UpdateConfigurationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_insight_pb2.UpdateConfigurationResponse, _abc.Awaitable[_insight_pb2.UpdateConfigurationResponse]]:
+        """Replaces it. Calls under way keep what they began with."""
 
 def add_InsightServiceServicer_to_server(servicer: InsightServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

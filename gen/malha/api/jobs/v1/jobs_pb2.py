@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmalha/api/jobs/v1/jobs.proto\x12\x11malha.api.jobs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmalha/api/common/v1/media.proto\"\x92\x03\n\rTranscribeJob\x12(\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01H\x00R\x07\x63ontent\x12\x34\n\tupload_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$H\x00R\x08uploadId\x12\x31\n\x0f\x63onversation_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x0e\x63onversationId\x12.\n\tlanguages\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x02\x18#R\tlanguages\x12\x1e\n\x05model\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05model\x12@\n\x05roles\x18\x06 \x03(\x0e\x32\x19.malha.api.common.v1.RoleB\x0f\xbaH\x0c\x92\x01\t\x10\x02\"\x05\x82\x01\x02\x10\x01R\x05roles\x12\x18\n\x07\x64iarize\x18\x07 \x01(\x08R\x07\x64iarize\x12\x14\n\x05words\x18\x08 \x01(\x08R\x05words\x12\x18\n\x07\x61nalyse\x18\t \x01(\x08R\x07\x61nalyseB\x12\n\trecording\x12\x05\xbaH\x02\x08\x01\">\n\nJobWarning\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"\x97\x04\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12.\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.malha.api.jobs.v1.JobKindR\x04kind\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32\x1c.malha.api.jobs.v1.JobStatusR\x06status\x12\x1a\n\x08progress\x18\x04 \x01(\x01R\x08progress\x12\x1a\n\x08\x61ttempts\x18\x05 \x01(\rR\x08\x61ttempts\x12\'\n\x0f\x63onversation_id\x18\x06 \x01(\tR\x0e\x63onversationId\x12\x1d\n\nsession_id\x18\x07 \x01(\tR\tsessionId\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12\x18\n\x07message\x18\t \x01(\tR\x07message\x12\x39\n\x08warnings\x18\n \x03(\x0b\x32\x1d.malha.api.jobs.v1.JobWarningR\x08warnings\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"d\n\x10\x43reateJobRequest\x12\x42\n\ntranscribe\x18\x01 \x01(\x0b\x32 .malha.api.jobs.v1.TranscribeJobH\x00R\ntranscribeB\x0c\n\x03job\x12\x05\xbaH\x02\x08\x01\"=\n\x11\x43reateJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"0\n\rGetJobRequest\x12\x1f\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"\xa3\x01\n\x0fListJobsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12>\n\x06status\x18\x03 \x01(\x0e\x32\x1c.malha.api.jobs.v1.JobStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"f\n\x10ListJobsResponse\x12*\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.malha.api.jobs.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n\x10\x43\x61ncelJobRequest\x12\x1f\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"=\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"\x80\x02\n\x07Webhook\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n\x06\x65vents\x18\x03 \x03(\tR\x06\x65vents\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12?\n\rfailing_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66\x61ilingSince\x12=\n\x0c\x64isable_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x64isableTime\"r\n\x14\x43reateWebhookRequest\x12\x1c\n\x03url\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10R\x03url\x12<\n\x06\x65vents\x18\x02 \x03(\tB$\xbaH!\x92\x01\x1e\x08\x01\x18\x01\"\x18r\x16R\ncall.endedR\x08job.doneR\x06\x65vents\"e\n\x15\x43reateWebhookResponse\x12\x34\n\x07webhook\x18\x01 \x01(\x0b\x32\x1a.malha.api.jobs.v1.WebhookR\x07webhook\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\x15\n\x13ListWebhooksRequest\"N\n\x14ListWebhooksResponse\x12\x36\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1a.malha.api.jobs.v1.WebhookR\x08webhooks\"?\n\x14\x44\x65leteWebhookRequest\x12\'\n\nwebhook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\twebhookId\"\x17\n\x15\x44\x65leteWebhookResponse*<\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_KIND_TRANSCRIBE\x10\x01*\x9c\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x13\n\x0fJOB_STATUS_DONE\x10\x03\x12\x15\n\x11JOB_STATUS_FAILED\x10\x04\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x05\x32\xdf\x06\n\nJobService\x12o\n\tCreateJob\x12#.malha.api.jobs.v1.CreateJobRequest\x1a$.malha.api.jobs.v1.CreateJobResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/jobs:\x01*\x12l\n\x06GetJob\x12 .malha.api.jobs.v1.GetJobRequest\x1a!.malha.api.jobs.v1.GetJobResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12i\n\x08ListJobs\x12\".malha.api.jobs.v1.ListJobsRequest\x1a#.malha.api.jobs.v1.ListJobsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/jobs\x12\x7f\n\tCancelJob\x12#.malha.api.jobs.v1.CancelJobRequest\x1a$.malha.api.jobs.v1.CancelJobResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/jobs/{job_id}:cancel:\x01*\x12\x7f\n\rCreateWebhook\x12\'.malha.api.jobs.v1.CreateWebhookRequest\x1a(.malha.api.jobs.v1.CreateWebhookResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/webhooks:\x01*\x12y\n\x0cListWebhooks\x12&.malha.api.jobs.v1.ListWebhooksRequest\x1a\'.malha.api.jobs.v1.ListWebhooksResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/webhooks\x12\x89\x01\n\rDeleteWebhook\x12\'.malha.api.jobs.v1.DeleteWebhookRequest\x1a(.malha.api.jobs.v1.DeleteWebhookResponse\"%\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/webhooks/{webhook_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmalha/api/jobs/v1/jobs.proto\x12\x11malha.api.jobs.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmalha/api/common/v1/media.proto\"\x92\x03\n\rTranscribeJob\x12(\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01H\x00R\x07\x63ontent\x12\x34\n\tupload_id\x18\x02 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[0-9a-f]{32}$H\x00R\x08uploadId\x12\x31\n\x0f\x63onversation_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x0e\x63onversationId\x12.\n\tlanguages\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x02\x18#R\tlanguages\x12\x1e\n\x05model\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05model\x12@\n\x05roles\x18\x06 \x03(\x0e\x32\x19.malha.api.common.v1.RoleB\x0f\xbaH\x0c\x92\x01\t\x10\x02\"\x05\x82\x01\x02\x10\x01R\x05roles\x12\x18\n\x07\x64iarize\x18\x07 \x01(\x08R\x07\x64iarize\x12\x14\n\x05words\x18\x08 \x01(\x08R\x05words\x12\x18\n\x07\x61nalyse\x18\t \x01(\x08R\x07\x61nalyseB\x12\n\trecording\x12\x05\xbaH\x02\x08\x01\"\xdb\x01\n\x07\x43hatJob\x12\x33\n\x0f\x63onversation_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x0e\x63onversationId\x12%\n\x07message\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xc0\x9a\x0cR\x07message\x12\x1e\n\x05\x61lias\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05\x61lias\x12/\n\x0eknowledge_base\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\rknowledgeBase\x12#\n\x08language\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\">\n\nJobWarning\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"\x97\x04\n\x03Job\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12.\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.malha.api.jobs.v1.JobKindR\x04kind\x12\x34\n\x06status\x18\x03 \x01(\x0e\x32\x1c.malha.api.jobs.v1.JobStatusR\x06status\x12\x1a\n\x08progress\x18\x04 \x01(\x01R\x08progress\x12\x1a\n\x08\x61ttempts\x18\x05 \x01(\rR\x08\x61ttempts\x12\'\n\x0f\x63onversation_id\x18\x06 \x01(\tR\x0e\x63onversationId\x12\x1d\n\nsession_id\x18\x07 \x01(\tR\tsessionId\x12\x16\n\x06reason\x18\x08 \x01(\tR\x06reason\x12\x18\n\x07message\x18\t \x01(\tR\x07message\x12\x39\n\x08warnings\x18\n \x03(\x0b\x32\x1d.malha.api.jobs.v1.JobWarningR\x08warnings\x12;\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x35\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x65ndTime\"\x96\x01\n\x10\x43reateJobRequest\x12\x42\n\ntranscribe\x18\x01 \x01(\x0b\x32 .malha.api.jobs.v1.TranscribeJobH\x00R\ntranscribe\x12\x30\n\x04\x63hat\x18\x02 \x01(\x0b\x32\x1a.malha.api.jobs.v1.ChatJobH\x00R\x04\x63hatB\x0c\n\x03job\x12\x05\xbaH\x02\x08\x01\"=\n\x11\x43reateJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"0\n\rGetJobRequest\x12\x1f\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\":\n\x0eGetJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"\xa3\x01\n\x0fListJobsRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12>\n\x06status\x18\x03 \x01(\x0e\x32\x1c.malha.api.jobs.v1.JobStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\"f\n\x10ListJobsResponse\x12*\n\x04jobs\x18\x01 \x03(\x0b\x32\x16.malha.api.jobs.v1.JobR\x04jobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"3\n\x10\x43\x61ncelJobRequest\x12\x1f\n\x06job_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05jobId\"=\n\x11\x43\x61ncelJobResponse\x12(\n\x03job\x18\x01 \x01(\x0b\x32\x16.malha.api.jobs.v1.JobR\x03job\"\x80\x02\n\x07Webhook\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n\x03url\x18\x02 \x01(\tR\x03url\x12\x16\n\x06\x65vents\x18\x03 \x03(\tR\x06\x65vents\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12?\n\rfailing_since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0c\x66\x61ilingSince\x12=\n\x0c\x64isable_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x64isableTime\"\x81\x01\n\x14\x43reateWebhookRequest\x12\x1c\n\x03url\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10R\x03url\x12K\n\x06\x65vents\x18\x02 \x03(\tB3\xbaH0\x92\x01-\x08\x01\x18\x01\"\'r%R\ncall.endedR\x08job.doneR\rinsight.shownR\x06\x65vents\"e\n\x15\x43reateWebhookResponse\x12\x34\n\x07webhook\x18\x01 \x01(\x0b\x32\x1a.malha.api.jobs.v1.WebhookR\x07webhook\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\x15\n\x13ListWebhooksRequest\"N\n\x14ListWebhooksResponse\x12\x36\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1a.malha.api.jobs.v1.WebhookR\x08webhooks\"?\n\x14\x44\x65leteWebhookRequest\x12\'\n\nwebhook_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\twebhookId\"\x17\n\x15\x44\x65leteWebhookResponse*O\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13JOB_KIND_TRANSCRIBE\x10\x01\x12\x11\n\rJOB_KIND_CHAT\x10\x02*\x9c\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x13\n\x0fJOB_STATUS_DONE\x10\x03\x12\x15\n\x11JOB_STATUS_FAILED\x10\x04\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x05\x32\xdf\x06\n\nJobService\x12o\n\tCreateJob\x12#.malha.api.jobs.v1.CreateJobRequest\x1a$.malha.api.jobs.v1.CreateJobResponse\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/jobs:\x01*\x12l\n\x06GetJob\x12 .malha.api.jobs.v1.GetJobRequest\x1a!.malha.api.jobs.v1.GetJobResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/jobs/{job_id}\x12i\n\x08ListJobs\x12\".malha.api.jobs.v1.ListJobsRequest\x1a#.malha.api.jobs.v1.ListJobsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/jobs\x12\x7f\n\tCancelJob\x12#.malha.api.jobs.v1.CancelJobRequest\x1a$.malha.api.jobs.v1.CancelJobResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/jobs/{job_id}:cancel:\x01*\x12\x7f\n\rCreateWebhook\x12\'.malha.api.jobs.v1.CreateWebhookRequest\x1a(.malha.api.jobs.v1.CreateWebhookResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/webhooks:\x01*\x12y\n\x0cListWebhooks\x12&.malha.api.jobs.v1.ListWebhooksRequest\x1a\'.malha.api.jobs.v1.ListWebhooksResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/webhooks\x12\x89\x01\n\rDeleteWebhook\x12\'.malha.api.jobs.v1.DeleteWebhookRequest\x1a(.malha.api.jobs.v1.DeleteWebhookResponse\"%\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/webhooks/{webhook_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSCRIBEJOB'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_TRANSCRIBEJOB'].fields_by_name['roles']._loaded_options = None
   _globals['_TRANSCRIBEJOB'].fields_by_name['roles']._serialized_options = b'\272H\014\222\001\t\020\002\"\005\202\001\002\020\001'
+  _globals['_CHATJOB'].fields_by_name['conversation_id']._loaded_options = None
+  _globals['_CHATJOB'].fields_by_name['conversation_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_CHATJOB'].fields_by_name['message']._loaded_options = None
+  _globals['_CHATJOB'].fields_by_name['message']._serialized_options = b'\272H\010r\006\020\001\030\300\232\014'
+  _globals['_CHATJOB'].fields_by_name['alias']._loaded_options = None
+  _globals['_CHATJOB'].fields_by_name['alias']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_CHATJOB'].fields_by_name['knowledge_base']._loaded_options = None
+  _globals['_CHATJOB'].fields_by_name['knowledge_base']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_CHATJOB'].fields_by_name['language']._loaded_options = None
+  _globals['_CHATJOB'].fields_by_name['language']._serialized_options = b'\272H\004r\002\030#'
   _globals['_CREATEJOBREQUEST'].oneofs_by_name['job']._loaded_options = None
   _globals['_CREATEJOBREQUEST'].oneofs_by_name['job']._serialized_options = b'\272H\002\010\001'
   _globals['_GETJOBREQUEST'].fields_by_name['job_id']._loaded_options = None
@@ -64,7 +74,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['url']._loaded_options = None
   _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['url']._serialized_options = b'\272H\007r\005\020\001\030\200\020'
   _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['events']._loaded_options = None
-  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['events']._serialized_options = b'\272H!\222\001\036\010\001\030\001\"\030r\026R\ncall.endedR\010job.done'
+  _globals['_CREATEWEBHOOKREQUEST'].fields_by_name['events']._serialized_options = b'\272H0\222\001-\010\001\030\001\"\'r%R\ncall.endedR\010job.doneR\rinsight.shown'
   _globals['_DELETEWEBHOOKREQUEST'].fields_by_name['webhook_id']._loaded_options = None
   _globals['_DELETEWEBHOOKREQUEST'].fields_by_name['webhook_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_JOBSERVICE'].methods_by_name['CreateJob']._loaded_options = None
@@ -81,46 +91,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSERVICE'].methods_by_name['ListWebhooks']._serialized_options = b'\202\323\344\223\002\022\022\020/api/v1/webhooks'
   _globals['_JOBSERVICE'].methods_by_name['DeleteWebhook']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['DeleteWebhook']._serialized_options = b'\202\323\344\223\002\037*\035/api/v1/webhooks/{webhook_id}'
-  _globals['_JOBKIND']._serialized_start=2515
-  _globals['_JOBKIND']._serialized_end=2575
-  _globals['_JOBSTATUS']._serialized_start=2578
-  _globals['_JOBSTATUS']._serialized_end=2734
+  _globals['_JOBKIND']._serialized_start=2804
+  _globals['_JOBKIND']._serialized_end=2883
+  _globals['_JOBSTATUS']._serialized_start=2886
+  _globals['_JOBSTATUS']._serialized_end=3042
   _globals['_TRANSCRIBEJOB']._serialized_start=177
   _globals['_TRANSCRIBEJOB']._serialized_end=579
-  _globals['_JOBWARNING']._serialized_start=581
-  _globals['_JOBWARNING']._serialized_end=643
-  _globals['_JOB']._serialized_start=646
-  _globals['_JOB']._serialized_end=1181
-  _globals['_CREATEJOBREQUEST']._serialized_start=1183
-  _globals['_CREATEJOBREQUEST']._serialized_end=1283
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1285
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1346
-  _globals['_GETJOBREQUEST']._serialized_start=1348
-  _globals['_GETJOBREQUEST']._serialized_end=1396
-  _globals['_GETJOBRESPONSE']._serialized_start=1398
-  _globals['_GETJOBRESPONSE']._serialized_end=1456
-  _globals['_LISTJOBSREQUEST']._serialized_start=1459
-  _globals['_LISTJOBSREQUEST']._serialized_end=1622
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1624
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1726
-  _globals['_CANCELJOBREQUEST']._serialized_start=1728
-  _globals['_CANCELJOBREQUEST']._serialized_end=1779
-  _globals['_CANCELJOBRESPONSE']._serialized_start=1781
-  _globals['_CANCELJOBRESPONSE']._serialized_end=1842
-  _globals['_WEBHOOK']._serialized_start=1845
-  _globals['_WEBHOOK']._serialized_end=2101
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=2103
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=2217
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=2219
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=2320
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=2322
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=2343
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=2345
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=2423
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=2425
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=2488
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=2490
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=2513
-  _globals['_JOBSERVICE']._serialized_start=2737
-  _globals['_JOBSERVICE']._serialized_end=3600
+  _globals['_CHATJOB']._serialized_start=582
+  _globals['_CHATJOB']._serialized_end=801
+  _globals['_JOBWARNING']._serialized_start=803
+  _globals['_JOBWARNING']._serialized_end=865
+  _globals['_JOB']._serialized_start=868
+  _globals['_JOB']._serialized_end=1403
+  _globals['_CREATEJOBREQUEST']._serialized_start=1406
+  _globals['_CREATEJOBREQUEST']._serialized_end=1556
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1558
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1619
+  _globals['_GETJOBREQUEST']._serialized_start=1621
+  _globals['_GETJOBREQUEST']._serialized_end=1669
+  _globals['_GETJOBRESPONSE']._serialized_start=1671
+  _globals['_GETJOBRESPONSE']._serialized_end=1729
+  _globals['_LISTJOBSREQUEST']._serialized_start=1732
+  _globals['_LISTJOBSREQUEST']._serialized_end=1895
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1897
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1999
+  _globals['_CANCELJOBREQUEST']._serialized_start=2001
+  _globals['_CANCELJOBREQUEST']._serialized_end=2052
+  _globals['_CANCELJOBRESPONSE']._serialized_start=2054
+  _globals['_CANCELJOBRESPONSE']._serialized_end=2115
+  _globals['_WEBHOOK']._serialized_start=2118
+  _globals['_WEBHOOK']._serialized_end=2374
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=2377
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=2506
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=2508
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=2609
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=2611
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=2632
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=2634
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=2712
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=2714
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=2777
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=2779
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=2802
+  _globals['_JOBSERVICE']._serialized_start=3045
+  _globals['_JOBSERVICE']._serialized_end=3908
 # @@protoc_insertion_point(module_scope)

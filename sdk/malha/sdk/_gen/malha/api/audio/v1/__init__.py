@@ -21,6 +21,7 @@ __all__ = (
     "GoAway",
     "Hold",
     "InsightControl",
+    "InsightSettings",
     "Mute",
     "Open",
     "Opened",
@@ -457,6 +458,31 @@ default_message_pool.register_message("malha.api.audio.v1", "InsightControl", In
 
 
 @dataclass(eq=False, repr=False)
+class InsightSettings(betterproto2.Message):
+    """
+    How insights are thought of.
+    """
+
+    policy: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    `call_center` (default), `counter`, or one of the tenant's own.
+    """
+
+    types: "list[__insight__v1__.InsightType]" = betterproto2.field(2, betterproto2.TYPE_ENUM, repeated=True)
+    """
+    Wanted types; empty: all.
+    """
+
+    alias: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The model's alias; empty: the default of each type.
+    """
+
+
+default_message_pool.register_message("malha.api.audio.v1", "InsightSettings", InsightSettings)
+
+
+@dataclass(eq=False, repr=False)
 class Mute(betterproto2.Message):
     """
     Mutes a channel: its audio counts as silence.
@@ -550,6 +576,16 @@ class Open(betterproto2.Message):
     words: "bool" = betterproto2.field(14, betterproto2.TYPE_BOOL)
     """
     Whether segments carry words with times.
+    """
+
+    insight: "InsightSettings | None" = betterproto2.field(15, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    How insights are thought of, where they are wanted.
+    """
+
+    verbatim: "bool" = betterproto2.field(16, betterproto2.TYPE_BOOL)
+    """
+    Whether text stays as it was spoken: with fillers, numbers in words, and no glossary. It is scrubbed all the same.
     """
 
 

@@ -9,12 +9,21 @@ __all__ = (
     "ChatRequest",
     "ChatResponse",
     "ChatServiceStub",
+    "Citation",
     "Closed",
+    "DeleteDocumentRequest",
+    "DeleteDocumentResponse",
     "Delta",
+    "Document",
     "EmbedRequest",
     "EmbedResponse",
     "Embedding",
     "Finish",
+    "GetStatusRequest",
+    "GetStatusResponse",
+    "KeptMessage",
+    "ListDocumentsRequest",
+    "ListDocumentsResponse",
     "ListModelsRequest",
     "ListModelsResponse",
     "Message",
@@ -23,6 +32,10 @@ __all__ = (
     "Open",
     "Opened",
     "Parameters",
+    "SaveDocumentRequest",
+    "SaveDocumentResponse",
+    "SearchDocumentsRequest",
+    "SearchDocumentsResponse",
 )
 
 import datetime
@@ -60,7 +73,7 @@ class Author(betterproto2.Enum):
 
     SYSTEM = 3
     """
-    Instructions.
+    The caller's instructions to the model, in place of Malha's own.
     """
 
     @classmethod
@@ -161,6 +174,36 @@ default_message_pool.register_message("malha.api.chat.v1", "ChatResponse", ChatR
 
 
 @dataclass(eq=False, repr=False)
+class Citation(betterproto2.Message):
+    """
+    A piece of a document that was read for an answer.
+    """
+
+    document_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The document.
+    """
+
+    title: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its title.
+    """
+
+    quote: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The piece.
+    """
+
+    score: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
+    """
+    How well it fits, the best first; comparable within one answer only.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "Citation", Citation)
+
+
+@dataclass(eq=False, repr=False)
 class Closed(betterproto2.Message):
     """
     The end of the chat.
@@ -176,6 +219,38 @@ default_message_pool.register_message("malha.api.chat.v1", "Closed", Closed)
 
 
 @dataclass(eq=False, repr=False)
+class DeleteDocumentRequest(betterproto2.Message):
+    """
+    Deletes a document.
+    """
+
+    knowledge_base: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its knowledge base.
+    """
+
+    document_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Its id.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "DeleteDocumentRequest", DeleteDocumentRequest)
+
+
+@dataclass(eq=False, repr=False)
+class DeleteDocumentResponse(betterproto2.Message):
+    """
+    It is gone.
+    """
+
+    pass
+
+
+default_message_pool.register_message("malha.api.chat.v1", "DeleteDocumentResponse", DeleteDocumentResponse)
+
+
+@dataclass(eq=False, repr=False)
 class Delta(betterproto2.Message):
     """
     More of the answer.
@@ -188,6 +263,48 @@ class Delta(betterproto2.Message):
 
 
 default_message_pool.register_message("malha.api.chat.v1", "Delta", Delta)
+
+
+@dataclass(eq=False, repr=False)
+class Document(betterproto2.Message):
+    """
+    A document of a knowledge base.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    As the tenant calls it; empty: given by the server.
+    """
+
+    knowledge_base: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The knowledge base it belongs to.
+    """
+
+    title: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    For people.
+    """
+
+    text: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Plain text.
+    """
+
+    language: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    BCP 47 tag.
+    """
+
+    update_time: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was kept.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "Document", Document)
 
 
 @dataclass(eq=False, repr=False)
@@ -258,6 +375,129 @@ default_message_pool.register_message("malha.api.chat.v1", "Finish", Finish)
 
 
 @dataclass(eq=False, repr=False)
+class GetStatusRequest(betterproto2.Message):
+    """
+    Names a conversation.
+    """
+
+    conversation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The conversation.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "GetStatusRequest", GetStatusRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetStatusResponse(betterproto2.Message):
+    """
+    Where a chat stands.
+    """
+
+    status: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    `idle` (nothing is to be answered, or nobody was asked to), `running` (a job waits or works, or this server is answering), `done` (the last
+    message is an answer) or `failed` (the last message was to be answered by a job, and was not).
+    """
+
+    last_message: "KeptMessage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The last message; unset where there is none.
+    """
+
+    job_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The newest job that answers or answered in this conversation; empty where there was none.
+    """
+
+    reason: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Why it failed: UPPER_SNAKE_CASE.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "GetStatusResponse", GetStatusResponse)
+
+
+@dataclass(eq=False, repr=False)
+class KeptMessage(betterproto2.Message):
+    """
+    A message as it is kept.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Its id, a UUID.
+    """
+
+    author: "Author" = betterproto2.field(2, betterproto2.TYPE_ENUM, default_factory=lambda: Author(0))
+    """
+    Who wrote it.
+    """
+
+    text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Its text.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was written.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "KeptMessage", KeptMessage)
+
+
+@dataclass(eq=False, repr=False)
+class ListDocumentsRequest(betterproto2.Message):
+    """
+    Asks for the documents of a knowledge base.
+    """
+
+    knowledge_base: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Empty: of all.
+    """
+
+    page_size: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    At most 1,000; default 100.
+    """
+
+    page_token: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    From the last answer.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "ListDocumentsRequest", ListDocumentsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListDocumentsResponse(betterproto2.Message):
+    """
+    Documents.
+    """
+
+    documents: "list[Document]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Without their text.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Empty on the last page.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "ListDocumentsResponse", ListDocumentsResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListModelsRequest(betterproto2.Message):
     """
     Asks for the aliases.
@@ -298,6 +538,11 @@ class Message(betterproto2.Message):
     text: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     Its text.
+    """
+
+    context: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Said earlier: read as context of what follows, not answered and not kept. So are messages of others than the user, whether it is set or not.
     """
 
 
@@ -344,6 +589,42 @@ class MessageEnd(betterproto2.Message):
     `stop`, `length`, `cancelled` or `error`.
     """
 
+    degraded: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether a stand-in answered: another deployment of the chain, or the extractive engine.
+    """
+
+    cached: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Whether it came from the cache.
+    """
+
+    cost: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
+    """
+    What it cost, in the currency of `models.toml`; 0 where no price is set.
+    """
+
+    citations: "list[Citation]" = betterproto2.field(10, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What it quotes of the knowledge base.
+    """
+
+    message_id: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    As stored in the conversation; empty without one.
+    """
+
+    reason: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    Why there is no answer, or only part of one, or why it could not be kept: UPPER_SNAKE_CASE. `STREAM_BROKEN`: the model was lost in the midst of
+    it, and no other went on with what was sent.
+    """
+
+    engine: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    The engine that answered.
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "MessageEnd", MessageEnd)
 
@@ -362,6 +643,21 @@ class Model(betterproto2.Message):
     model: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
     The model behind it.
+    """
+
+    engine: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The engine that serves it.
+    """
+
+    fallbacks: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    What it falls back to, in order.
+    """
+
+    breaker: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    `closed` (works), `open` (not asked) or `half_open` (being tried).
     """
 
 
@@ -399,6 +695,40 @@ class Open(betterproto2.Message):
     A JSON schema the answer must satisfy; empty: free text.
     """
 
+    purpose: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    What the answers are for: `chat`, `insight.risk_alert`, ...; routing, accounts and figures go by it. Empty: `chat`.
+    """
+
+    prompt_version: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    Of the caller's prompt: part of the cache's key, kept with each call.
+    """
+
+    timeout: "datetime.timedelta | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    How long an answer may take, the whole chain of models included. Default the alias's.
+    """
+
+    cache_ttl: "datetime.timedelta | None" = betterproto2.field(
+        9, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    How long the same question may be answered from the cache. Unset: never.
+    """
+
+    session_id: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    The call this belongs to, a UUID; for accounts.
+    """
+
+    language: "str" = betterproto2.field(11, betterproto2.TYPE_STRING)
+    """
+    BCP 47 tag of the conversation; empty: as the messages are. Personal data is looked for in it, and the extractive engine answers in it.
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "Open", Open)
 
@@ -412,6 +742,21 @@ class Opened(betterproto2.Message):
     model: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     The model behind the alias.
+    """
+
+    alias: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The alias in force.
+    """
+
+    engine: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The engine that would answer: `openai`, `anthropic` or `extractive`.
+    """
+
+    history: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Messages of the conversation that are read as history.
     """
 
 
@@ -434,8 +779,93 @@ class Parameters(betterproto2.Message):
     Of the answer; default the alias's.
     """
 
+    top_p: "float | None" = betterproto2.field(3, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    0 to 1; default the model's.
+    """
+
+    seed: "int | None" = betterproto2.field(4, betterproto2.TYPE_INT64, optional=True)
+    """
+    For answers that can be repeated, where the model can.
+    """
+
+    stop: "list[str]" = betterproto2.field(5, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Texts at which the answer ends.
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "Parameters", Parameters)
+
+
+@dataclass(eq=False, repr=False)
+class SaveDocumentRequest(betterproto2.Message):
+    """
+    A document to keep.
+    """
+
+    document: "Document | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    One with the same id is replaced.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "SaveDocumentRequest", SaveDocumentRequest)
+
+
+@dataclass(eq=False, repr=False)
+class SaveDocumentResponse(betterproto2.Message):
+    """
+    The document as kept.
+    """
+
+    document: "Document | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Without its text.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "SaveDocumentResponse", SaveDocumentResponse)
+
+
+@dataclass(eq=False, repr=False)
+class SearchDocumentsRequest(betterproto2.Message):
+    """
+    Looks something up.
+    """
+
+    knowledge_base: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Where.
+    """
+
+    query: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What.
+    """
+
+    limit: "int" = betterproto2.field(3, betterproto2.TYPE_INT32)
+    """
+    At most 50; default 5.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "SearchDocumentsRequest", SearchDocumentsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class SearchDocumentsResponse(betterproto2.Message):
+    """
+    What was found.
+    """
+
+    citations: "list[Citation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    The best first.
+    """
+
+
+default_message_pool.register_message("malha.api.chat.v1", "SearchDocumentsResponse", SearchDocumentsResponse)
 
 
 class ChatServiceStub:
@@ -448,7 +878,7 @@ class ChatServiceStub:
 
     def chat(self, messages: "Iterable[ChatRequest]") -> "Iterator[ChatResponse]":
         """
-        Chats: `open`, then messages; the answer comes in deltas, each answer ended by `message_end`.
+        Chats: `open`, then messages; each is answered in deltas that end with `message_end`, one after the other. An answer to a schema comes whole.
         """
 
         yield from self._channel.stream_stream(
@@ -456,6 +886,17 @@ class ChatServiceStub:
             ChatRequest.SerializeToString,
             ChatResponse.FromString,
         )(iter(messages))
+
+    def get_status(self, message: "GetStatusRequest") -> "GetStatusResponse":
+        """
+        Where the chat of a conversation stands. What was asked and answered is kept: so it is the same after any restart.
+        """
+
+        return self._channel.unary_unary(
+            "/malha.api.chat.v1.ChatService/GetStatus",
+            GetStatusRequest.SerializeToString,
+            GetStatusResponse.FromString,
+        )(message)
 
     def list_models(self, message: "ListModelsRequest | None" = None) -> "ListModelsResponse":
         """
@@ -469,6 +910,50 @@ class ChatServiceStub:
             "/malha.api.chat.v1.ChatService/ListModels",
             ListModelsRequest.SerializeToString,
             ListModelsResponse.FromString,
+        )(message)
+
+    def save_document(self, message: "SaveDocumentRequest") -> "SaveDocumentResponse":
+        """
+        Puts a document into a knowledge base.
+        """
+
+        return self._channel.unary_unary(
+            "/malha.api.chat.v1.ChatService/SaveDocument",
+            SaveDocumentRequest.SerializeToString,
+            SaveDocumentResponse.FromString,
+        )(message)
+
+    def list_documents(self, message: "ListDocumentsRequest") -> "ListDocumentsResponse":
+        """
+        Lists documents, by id.
+        """
+
+        return self._channel.unary_unary(
+            "/malha.api.chat.v1.ChatService/ListDocuments",
+            ListDocumentsRequest.SerializeToString,
+            ListDocumentsResponse.FromString,
+        )(message)
+
+    def delete_document(self, message: "DeleteDocumentRequest") -> "DeleteDocumentResponse":
+        """
+        Takes a document out.
+        """
+
+        return self._channel.unary_unary(
+            "/malha.api.chat.v1.ChatService/DeleteDocument",
+            DeleteDocumentRequest.SerializeToString,
+            DeleteDocumentResponse.FromString,
+        )(message)
+
+    def search_documents(self, message: "SearchDocumentsRequest") -> "SearchDocumentsResponse":
+        """
+        Looks something up in a knowledge base, as Chat and Insight do.
+        """
+
+        return self._channel.unary_unary(
+            "/malha.api.chat.v1.ChatService/SearchDocuments",
+            SearchDocumentsRequest.SerializeToString,
+            SearchDocumentsResponse.FromString,
         )(message)
 
     def embed(self, message: "EmbedRequest") -> "EmbedResponse":

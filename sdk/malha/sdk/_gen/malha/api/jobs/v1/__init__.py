@@ -6,6 +6,7 @@
 __all__ = (
     "CancelJobRequest",
     "CancelJobResponse",
+    "ChatJob",
     "CreateJobRequest",
     "CreateJobResponse",
     "CreateWebhookRequest",
@@ -54,11 +55,17 @@ class JobKind(betterproto2.Enum):
     Transcribes a recording into a conversation.
     """
 
+    CHAT = 2
+    """
+    Answers a message of a conversation.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
             0: "JOB_KIND_UNSPECIFIED",
             1: "JOB_KIND_TRANSCRIBE",
+            2: "JOB_KIND_CHAT",
         }
 
     @classmethod
@@ -66,6 +73,7 @@ class JobKind(betterproto2.Enum):
         return {
             "JOB_KIND_UNSPECIFIED": 0,
             "JOB_KIND_TRANSCRIBE": 1,
+            "JOB_KIND_CHAT": 2,
         }
 
 
@@ -158,6 +166,41 @@ default_message_pool.register_message("malha.api.jobs.v1", "CancelJobResponse", 
 
 
 @dataclass(eq=False, repr=False)
+class ChatJob(betterproto2.Message):
+    """
+    A message to answer. Question and answer are kept in the conversation.
+    """
+
+    conversation_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The conversation.
+    """
+
+    message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    What is asked.
+    """
+
+    alias: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The model's alias; empty: the default.
+    """
+
+    knowledge_base: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The knowledge base to quote from; empty: none.
+    """
+
+    language: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    BCP 47 tag; empty: as the message is.
+    """
+
+
+default_message_pool.register_message("malha.api.jobs.v1", "ChatJob", ChatJob)
+
+
+@dataclass(eq=False, repr=False)
 class CreateJobRequest(betterproto2.Message):
     """
     A job to make.
@@ -169,6 +212,11 @@ class CreateJobRequest(betterproto2.Message):
     transcribe: "TranscribeJob | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="job")
     """
     Transcribes a recording.
+    """
+
+    chat: "ChatJob | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="job")
+    """
+    Answers a message.
     """
 
 
@@ -203,7 +251,8 @@ class CreateWebhookRequest(betterproto2.Message):
 
     events: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    Which events: `call.ended` (a call or a recording of a conversation is over), `job.done` (a job is over, however it ended).
+    Which events: `call.ended` (a call or a recording of a conversation is over), `job.done` (a job is over, however it ended),
+    `insight.shown` (an operator was given one).
     """
 
 
@@ -536,7 +585,7 @@ class Webhook(betterproto2.Message):
 
     events: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
     """
-    Which: `call.ended`, `job.done`.
+    Which: `call.ended`, `job.done`, `insight.shown`.
     """
 
     create_time: "datetime.datetime | None" = betterproto2.field(
