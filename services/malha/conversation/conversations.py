@@ -17,11 +17,11 @@ from malha.conversation.messages import (
     name_of,
     tenant_of,
 )
-from malha.conversation.pages import EPOCH, make_token, micros, moment_of, read_token
 from malha.conversation.store import conversations as store
 from malha.conversation.store import customers, search, transcript
 from malha.conversation.store.names import as_uuid
 from malha.runtime.auth import Principal
+from malha.runtime.pages import EPOCH, make_token, micros, moment_of, read_token
 from malha.runtime.rpc import UnaryMethod
 from malha.store.database import Database
 from malha.store.roles import Connection

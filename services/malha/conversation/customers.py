@@ -6,9 +6,9 @@ from typing import Final
 
 from malha.api.conversation.v1 import customer_pb2 as api
 from malha.conversation.messages import customer_message, tenant_of
-from malha.conversation.pages import make_token, read_token
 from malha.conversation.store import customers as store
 from malha.runtime.auth import Principal
+from malha.runtime.pages import make_token, read_token
 from malha.runtime.rpc import UnaryMethod
 from malha.store.database import Database
 from malha.store.text import storable

@@ -6,12 +6,12 @@ from typing import Final
 
 from malha.api.conversation.v1 import feedback_pb2 as api
 from malha.conversation.messages import invalid, moment, name_of, tenant_of, timestamp
-from malha.conversation.pages import make_token, micros, moment_of, read_token
 from malha.conversation.store import conversations
 from malha.conversation.store import feedback as store
 from malha.conversation.store.names import as_uuid
 from malha.runtime.auth import Principal
 from malha.runtime.errors import NotFound
+from malha.runtime.pages import make_token, micros, moment_of, read_token
 from malha.runtime.rpc import UnaryMethod
 from malha.store.database import Database
 from malha.store.roles import Connection
@@ -105,17 +105,18 @@ async def _given(connection: Connection, request: api.CreateFeedbackRequest) -> 
 
 
 def _feedback_message(kept: store.Feedback) -> api.Feedback:
+    given = kept.given
     return api.Feedback(
         id=str(kept.id),
-        conversation_id=str(kept.conversation_id),
-        insight_id=str(kept.insight_id or ""),
-        thumb_up=None if kept.thumb is None else kept.thumb > 0,
-        stars=kept.stars,
-        nps=kept.nps,
-        comment=kept.comment,
-        problem=kept.problem,
-        action=ACTIONS[kept.action] if kept.action else api.INSIGHT_ACTION_UNSPECIFIED,
-        author=kept.author,
+        conversation_id=str(given.conversation_id),
+        insight_id=str(given.insight_id or ""),
+        thumb_up=None if given.thumb is None else given.thumb > 0,
+        stars=given.stars,
+        nps=given.nps,
+        comment=given.comment,
+        problem=given.problem,
+        action=ACTIONS[given.action] if given.action else api.INSIGHT_ACTION_UNSPECIFIED,
+        author=given.author,
         time=timestamp(kept.at),
     )
 

@@ -13,12 +13,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from malha.api.common.v1 import media_pb2, transcript_pb2
 from malha.api.conversation.v1 import conversation_pb2 as api
 from malha.api.conversation.v1 import customer_pb2
-from malha.conversation.pages import micros
 from malha.conversation.store.conversations import Conversation
 from malha.conversation.store.customers import Customer
 from malha.conversation.store.transcript import Entry, Message, Segment
 from malha.runtime.auth import Principal
 from malha.runtime.errors import FailedPrecondition, InvalidArgument
+from malha.runtime.pages import micros
 
 CHANNELS: Final = {
     "voice": api.CONVERSATION_CHANNEL_VOICE,

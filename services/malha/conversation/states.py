@@ -7,11 +7,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from malha.api.conversation.v1 import state_pb2 as api
 from malha.conversation.messages import interval, invalid, json_of, struct_of, tenant_of, timestamp
-from malha.conversation.pages import micros
 from malha.conversation.settings import ConversationSettings
 from malha.conversation.store import conversations
 from malha.conversation.store import states as store
 from malha.runtime.auth import Principal
+from malha.runtime.pages import micros
 from malha.runtime.rpc import UnaryMethod
 from malha.store.database import Database, json_text
 from malha.store.text import storable

@@ -9,8 +9,12 @@ from prometheus_client import Counter
 
 from malha.conversation.store.conversations import affected
 from malha.conversation.store.states import SWEEP
+from malha.runtime import logs
 from malha.runtime.errors import MalhaError
+from malha.runtime.logs import Event
 from malha.store.database import Database
+
+log = logs.get("conversation.sweeper")
 
 SWEPT = Counter("malha_conversation_states_swept", "Expired pieces of state that were deleted.")
 FAILED = Counter("malha_conversation_sweeps_failed", "Sweeps of expired state that ended early; the next one goes on.")
@@ -60,4 +64,7 @@ class Sweeper:
             try:
                 await self.sweep()
             except MalhaError:
+                FAILED.inc()
+            except Exception as error:
+                log.error(Event.BACKGROUND_DEFECT, cause=error)
                 FAILED.inc()

@@ -173,6 +173,24 @@ async def test_state_is_imported_and_undone(caller: Any, stranger: Any, tmp_path
     assert (await states.undo(caller.database, caller.tenant, receipt)).changed_since == 3
 
 
+async def test_imports_are_undone_one_after_the_other_the_newest_first(caller: Any, tmp_path: Path) -> None:
+    await caller.ask("UpsertConversation", conversation_id="c")
+    await caller.ask("SaveState", conversation_id="c", key="a", value={"n": 0})
+    receipts = []
+    for number in (1, 2):
+        line = {"conversation": "c", "key": "a", "value": {"n": number}, "ttl": 600}
+        receipts.append((await import_states(caller, write(tmp_path / f"{number}.jsonl", line)))[1])
+    for receipt, value in ((receipts[1], 1), (receipts[0], 0)):
+        assert await states.undo(caller.database, caller.tenant, receipt) == states.Undone(restored=1, removed=0, changed_since=0)
+        assert await get(caller, "a") == {"n": value}
+    assert not (await caller.ask("GetState", conversation_id="c", key="a")).state.HasField("expire_time")
+
+
+async def test_a_source_that_is_neither_file_nor_postgresql_is_told_so(caller: Any) -> None:
+    with pytest.raises(InvalidArgument, match="postgresql://"):
+        await importing.import_conversations(caller.database, caller.tenant, "mysql://crm/old", told=lambda _: None)
+
+
 async def test_state_is_imported_whole_or_not_at_all(caller: Any, tmp_path: Path) -> None:
     await caller.ask("UpsertConversation", conversation_id="c")
     file = write(tmp_path / "states.jsonl", *LINES, {"conversation": "secret", "key": "k", "value": {}})

@@ -1,5 +1,6 @@
 """State: saved, expired, cleaned up, guarded by revisions, bounded."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -57,6 +58,25 @@ async def test_many_expired_values_are_cleaned_up_in_batches(caller: Any, kept: 
     )
     assert await Sweeper(caller.database, 60).sweep() == 1234
     assert await caller.rows("state") == 0
+
+
+async def test_a_sweeper_outlives_a_defect(caller: Any) -> None:
+    again = asyncio.Event()
+
+    class Broken(Sweeper):
+        runs = 0
+
+        async def sweep(self) -> int:
+            Broken.runs += 1
+            if Broken.runs == 1:
+                raise ZeroDivisionError
+            again.set()
+            return 0
+
+    sweeper = Broken(caller.database, 0.01)
+    sweeper.start()
+    await asyncio.wait_for(again.wait(), 60)
+    await sweeper.close()
 
 
 async def test_expired_state_can_be_saved_anew(caller: Any, kept: str) -> None:

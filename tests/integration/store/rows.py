@@ -18,7 +18,13 @@ INSERT INTO state (tenant_id, conversation_id, key, value) VALUES ($1, $2, 'k', 
 INSERT INTO insight (tenant_id, id, conversation_id, session_id, type, trigger_seq, rule_version) VALUES ($1, $2, $2, $2, 't', 1, '1');
 INSERT INTO feedback (tenant_id, conversation_id, insight_id, stars) VALUES ($1, $2, $2, 5);
 INSERT INTO speaker (tenant_id, customer_id, consent, model, embedding) VALUES ($1, $2, '{}', 'm', '{0.5}');
-INSERT INTO interaction (tenant_id, conversation_id, insight_id, kind) VALUES ($1, $2, $2, 'shown');
+INSERT INTO interaction (tenant_id, conversation_id, session_id, insight_id, kind, seq, transcript) VALUES ($1, $2, $2, $2, 'utterance', 1, 'segredo');
+INSERT INTO insight_configuration (tenant_id, revision, body) VALUES ($1, 1, '{}');
+INSERT INTO insight_rule (tenant_id, id, version, body) VALUES ($1, 'r', 1, '{}');
+INSERT INTO ai_spend (tenant_id, day, deployment) VALUES ($1, current_date, 'd');
+INSERT INTO ai_cache (tenant_id, key, conversation_id, body, expires_at) VALUES ($1, sha256($2::text::bytea), $2, '{}', now());
+INSERT INTO knowledge_document (tenant_id, knowledge_base, id, text) VALUES ($1, 'k', 'd', 'segredo');
+INSERT INTO knowledge_vector (tenant_id, knowledge_base, document_id, piece, model, embedding) VALUES ($1, 'k', 'd', 0, 'm', '{0.5}');
 INSERT INTO ai_call (tenant_id, conversation_id, purpose, model, status) VALUES ($1, $2, 'p', 'm', 'ok');
 INSERT INTO job (tenant_id, conversation_id, kind) VALUES ($1, $2, 'k');
 INSERT INTO webhook (tenant_id, id, url, events, secret) VALUES ($1, $2, 'https://example.com', '{job.done}', 's');

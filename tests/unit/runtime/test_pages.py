@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from malha.conversation.pages import EPOCH, make_token, micros, moment_of, read_token
 from malha.conversation.store.search import plain, query_of
 from malha.runtime.auth import Principal
 from malha.runtime.errors import InvalidArgument
+from malha.runtime.pages import EPOCH, make_token, micros, moment_of, read_token
 
 ANA = Principal("a", "token", tenant_id=uuid.UUID(int=1))
 EVA = Principal("e", "token", tenant_id=uuid.UUID(int=2))

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from malha.conversation.importing import jsonl, records
 from malha.conversation.importing.tables import Tables, opened
 from malha.conversation.importing.writer import Counts, Writer
+from malha.runtime.errors import InvalidArgument
 from malha.store.database import Database
 
 _BATCH: Final = 500
@@ -40,12 +41,14 @@ class Report:
 async def import_conversations(database: Database, tenant: uuid.UUID, source: str, *, prefix: str = "", told: Told) -> Report:
     """Import a file or the tables of a URL; ``told`` hears how far it is.
 
-    Raises OSError for a file, FailedPrecondition and Unavailable for a database.
+    Raises OSError for a file, FailedPrecondition and Unavailable for a database, InvalidArgument for what is neither.
     """
     writer = Writer(database, tenant)
     report = Report(writer.customers, writer.conversations, writer.messages)
     if source.startswith(("postgresql://", "postgres://")):
         await _from_tables(source, writer, report, prefix, told)
+    elif "://" in source:
+        raise InvalidArgument("what is imported is a JSONL file, or the postgresql:// URL of a database", reason="UNKNOWN_SOURCE")
     else:
         await _from_file(Path(source), writer, report, prefix, told)
     await writer.audit("cli")

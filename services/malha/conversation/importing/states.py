@@ -26,10 +26,11 @@ _DEEPEST: Final = 30
 _MOST_PROBLEMS: Final = 100
 _RECEIPT: Final = "malha-state-receipt"
 
-BEFORE: Final = f"SELECT value, expires_at FROM state WHERE conversation_id = $1 AND key = $2 AND {ALIVE} FOR UPDATE"  # noqa: S608 - constants
+BEFORE: Final = f"SELECT value, expires_at, updated_at FROM state WHERE conversation_id = $1 AND key = $2 AND {ALIVE} FOR UPDATE"  # noqa: S608 - constants
 UNCHANGED: Final = f"SELECT true FROM state WHERE conversation_id = $1 AND key = $2 AND {REVISION} = $3 FOR UPDATE"  # noqa: S608 - constants
 SAVED: Final = f"SELECT {REVISION} FROM state WHERE conversation_id = $1 AND key = $2"  # noqa: S608 - constants
-RESTORE: Final = "UPDATE state SET value = $3, expires_at = $4, updated_at = clock_timestamp() WHERE conversation_id = $1 AND key = $2"
+RESTORE: Final = "UPDATE state SET value = $3, expires_at = $4, updated_at = $5 WHERE conversation_id = $1 AND key = $2"
+"""With the revision it had: an import before this one can then be undone too."""
 REMOVE: Final = "DELETE FROM state WHERE conversation_id = $1 AND key = $2"
 
 
@@ -70,6 +71,7 @@ class _Entry:
     revision: int
     before: Mapping[str, Any] | None
     expires_at: str | None
+    updated_at: str | None
 
 
 def read(path: Path, most_bytes: int) -> list[Line]:
@@ -129,7 +131,7 @@ async def undo(database: Database, tenant: uuid.UUID, receipt: Path) -> Undone:
                 await connection.execute(REMOVE, *place)
                 removed += 1
             else:
-                await connection.execute(RESTORE, *place, entry.before, entry.expires_at and datetime.fromisoformat(entry.expires_at))
+                await connection.execute(RESTORE, *place, entry.before, _time(entry.expires_at), _time(entry.updated_at))
                 restored += 1
     return Undone(restored, removed, changed)
 
@@ -140,8 +142,13 @@ async def _save(connection: Connection, line: Line) -> _Entry:
     await connection.execute(SAVE, kept.id, line.key, line.value, line.ttl, False)
     revision: int = await connection.fetchval(SAVED, kept.id, line.key)
     if before is None:
-        return _Entry(str(kept.id), line.key, revision, None, None)
-    return _Entry(str(kept.id), line.key, revision, before["value"], before["expires_at"] and before["expires_at"].isoformat())
+        return _Entry(str(kept.id), line.key, revision, None, None, None)
+    expires_at, updated_at = (before[name] and before[name].isoformat() for name in ("expires_at", "updated_at"))
+    return _Entry(str(kept.id), line.key, revision, before["value"], expires_at, updated_at)
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _line(number: int, row: Mapping[str, Any], most_bytes: int) -> Line:

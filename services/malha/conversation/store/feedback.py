@@ -49,19 +49,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """A row."""
+    """Feedback as it is kept."""
 
     id: uuid.UUID
-    conversation_id: uuid.UUID
-    insight_id: uuid.UUID | None
-    thumb: int | None
-    stars: int | None
-    nps: int | None
-    comment: str
-    problem: bool
-    action: str | None
-    author: str
     at: datetime
+    given: Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,8 @@ async def newest(connection: Connection, wanted: Filter, after: Place | None, mo
         condition += f" AND (at, id) < (${len(values) - 1}, ${len(values)})"
     values.append(most)
     query = f"SELECT {COLUMNS} FROM feedback WHERE {condition} ORDER BY at DESC, id DESC LIMIT ${len(values)}"  # noqa: S608 - constants
-    return [Feedback(*(row[name] for name in Feedback.__slots__)) for row in await connection.fetch(query, *values)]
+    rows = await connection.fetch(query, *values)
+    return [Feedback(row["id"], row["at"], Given(*(row[name] for name in Given.__slots__))) for row in rows]
 
 
 async def summary(connection: Connection, wanted: Filter) -> asyncpg.Record:
