@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -18,10 +19,14 @@ from malha.audio.service import AudioStreamService, CallStore
 from malha.audio.settings import AudioSettings
 from malha.conversation.service import ConversationService
 from malha.conversation.settings import ConversationSettings
+from malha.jobs.service import JobService
+from malha.jobs.settings import JobSettings
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts
 from malha.runtime.errors import MalhaError
+from malha.runtime.job_files import JobFilesSettings
 from malha.runtime.mesh import Mesh
+from malha.runtime.outbound import OutboundSettings
 from malha.runtime.quotas import Quotas, QuotaSettings
 from malha.runtime.rpc import Service
 from malha.runtime.scopes import ALL_SCOPES, METHOD_SCOPES
@@ -43,7 +48,8 @@ MARKER = "zanzibar"
 ID = "call-of-acme"
 AUDIO = "malha.api.audio.v1.AudioStreamService"
 CONVERSATION = "malha.api.conversation.v1.ConversationService"
-BUILT = (AUDIO, CONVERSATION, "malha.api.transcribe.v1.TranscribeService")
+BUILT = (AUDIO, CONVERSATION, "malha.api.jobs.v1.JobService", "malha.api.transcribe.v1.TranscribeService")
+LOOPBACK = OutboundSettings(_env_file=None, outbound_networks=("127.0.0.1/32",))
 UNREADABLE = {"DeleteConversation", "DeleteState", "ListModels"}
 """Methods whose answer holds nothing of a tenant's."""
 
@@ -126,14 +132,25 @@ async def place(settings: RuntimeSettings, store: StoreSettings, database: Datab
 async def serving(settings: RuntimeSettings, store: StoreSettings, database: Database) -> AsyncIterator[Place]:
     tokens, bound = Tokens(database), [0]
     mesh = Mesh(settings, lambda: f"127.0.0.1:{bound[0]}")
+    servers: list[Server] = []
     services: list[Service] = [
         AudioStreamService(AudioSettings(_env_file=None), lambda: mesh.channel("transcribe"), CallStore(database, store)),
         ConversationService(database, ConversationSettings(_env_file=None)),
         TranscribeService(NullEngine(TranscribeSettings(_env_file=None))),
+        JobService(
+            database,
+            store,
+            settings.data_dir,
+            lambda: servers[0].in_process,
+            JobSettings(_env_file=None),
+            JobFilesSettings(_env_file=None),
+            LOOPBACK,
+        ),
     ]
     absent = [name for name in SERVICES if name not in BUILT]
     authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
     server = Server(services, absent, settings, authenticator, quotas=Quotas(QuotaSettings(_env_file=None), Tenants(database)))
+    servers.append(server)
     mesh.serve("transcribe", server.in_process)
     bound[0] = await server.start()
     try:
@@ -279,8 +296,20 @@ async def plant(database: Database, tenant: uuid.UUID) -> tuple[dict[str, str], 
         )
         await insert("feedback", conversation_id=conversation, insight_id=insight, stars=5, comment=MARKER)
         await insert("interaction", conversation_id=conversation, kind="note", body={"text": MARKER})
-        await insert("job", conversation_id=conversation, kind="transcribe", input={"text": MARKER})
-    common = {"insight_id": str(insight), "session_id": str(session), "key": MARKER, "query": MARKER}
+        over = {"status": "failed", "ended_at": datetime.now(UTC)}
+        job = await insert(
+            "job", conversation_id=conversation, kind="transcribe", input={"text": MARKER}, result={"message": MARKER}, **over
+        )
+        webhook = await insert("webhook", url=f"https://{MARKER}.example", events=["job.done"], secret=MARKER)
+        await insert("webhook_delivery", webhook_id=webhook, event="job.done", object_id=job, data={"job_id": str(job)}, **over)
+    common = {
+        "job_id": str(job),
+        "webhook_id": str(webhook),
+        "insight_id": str(insight),
+        "session_id": str(session),
+        "key": MARKER,
+        "query": MARKER,
+    }
     named = {**common, "conversation_id": ID, "customer_id": "c1"}
     return named, {**common, "conversation_id": str(conversation), "customer_id": str(customer)}
 
@@ -311,6 +340,11 @@ def asking(method: MethodDescriptor, ids: dict[str, str]) -> Message:
             setattr(request, part.name, ids[part.name])
         elif part.name == "sender_type":
             request.sender_type = 1
+        elif part.name == "transcribe":
+            request.transcribe.content, request.transcribe.conversation_id = b"no audio", ids["conversation_id"]
+        elif part.name == "url":
+            request.url = "http://127.0.0.1:9/"
+            request.events.append("job.done")
         elif part.name == "value":
             request.value.update({"stolen": True})
         elif part.name in {"text", "subject", "name", "comment"} and part.type == FieldDescriptor.TYPE_STRING:

@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from malha.api.jobs.v1 import jobs_pb2 as api
 from malha.jobs import store
-from malha.jobs.messages import STATUSES, TRANSCRIBE, job_message, tenant_of
+from malha.jobs.chatting import input_of
+from malha.jobs.messages import CHAT, STATUSES, TRANSCRIBE, job_message, tenant_of
 from malha.runtime.auth import Principal
-from malha.runtime.errors import InvalidArgument, Unavailable
+from malha.runtime.errors import InvalidArgument, NotFound, Unavailable
 from malha.runtime.job_files import JobFiles
 from malha.runtime.rpc import UnaryMethod
+from malha.store.configuration import Configurations
 from malha.store.database import Database
 
 _PAGE: Final = 100
@@ -24,6 +26,7 @@ class Jobs:
 
     def __init__(self, database: Database, files: JobFiles) -> None:
         self._database = database
+        self._configurations = Configurations(database)
         self._files = files
 
     def methods(self) -> Mapping[str, UnaryMethod]:
@@ -36,7 +39,10 @@ class Jobs:
 
     async def create(self, request: api.CreateJobRequest, principal: Principal) -> api.CreateJobResponse:
         """Make a job: first its file is there, then its row and its place in the queue, both or neither."""
-        tenant, job, wanted = tenant_of(principal), _uuid7(), request.transcribe
+        tenant, job = tenant_of(principal), _uuid7()
+        if request.HasField("chat"):
+            return await self._create_chat(request.chat, tenant, job)
+        wanted = request.transcribe
         await asyncio.to_thread(self._take_file, wanted, tenant, job)
         try:
             async with self._database.tenant_tx(tenant) as connection:
@@ -66,6 +72,15 @@ class Jobs:
         async with self._database.tenant_tx(tenant) as connection:
             kept = await store.cancel(connection, job)
         return api.CancelJobResponse(job=job_message(kept))
+
+    async def _create_chat(self, wanted: api.ChatJob, tenant: uuid.UUID, job: uuid.UUID) -> api.CreateJobResponse:
+        configuration = await self._configurations.of(tenant)
+        given = await asyncio.to_thread(input_of, wanted, configuration)
+        async with self._database.tenant_tx(tenant) as connection:
+            kept = await store.create(connection, job, CHAT, given)
+            if kept.conversation_id is None:
+                raise NotFound("there is no such conversation", reason="CONVERSATION_NOT_FOUND")
+        return api.CreateJobResponse(job=job_message(kept))
 
     def _take_file(self, wanted: api.TranscribeJob, tenant: uuid.UUID, job: uuid.UUID) -> None:
         upload = wanted.upload_id

@@ -20,7 +20,8 @@ STATUSES: Final = {
     "cancelled": api.JOB_STATUS_CANCELLED,
 }
 TRANSCRIBE: Final = "transcribe"
-_KINDS: Final = {TRANSCRIBE: api.JOB_KIND_TRANSCRIBE}
+CHAT: Final = "chat"
+_KINDS: Final = {TRANSCRIBE: api.JOB_KIND_TRANSCRIBE, CHAT: api.JOB_KIND_CHAT}
 
 
 def tenant_of(principal: Principal) -> uuid.UUID:
@@ -36,10 +37,10 @@ def job_message(kept: JobRow) -> api.Job:
         id=str(kept.id),
         kind=_KINDS.get(kept.kind, api.JOB_KIND_UNSPECIFIED),
         status=STATUSES[kept.status],
-        progress=kept.progress,
+        progress=round(kept.progress, 3),
         attempts=kept.attempts,
         conversation_id=str(kept.conversation_id or ""),
-        session_id=str(kept.session_id or "") if kept.status == "done" else "",
+        session_id=str(kept.session_id or "") if kept.kind == TRANSCRIBE and kept.status == "done" else "",
         reason=kept.reason,
         message=result.get("message", ""),
         warnings=[api.JobWarning(reason=each["reason"], message=each["message"]) for each in result.get("warnings", ())],

@@ -1,13 +1,16 @@
 """JobService: jobs and webhooks over the contract, and this process's share of the work."""
 
 import asyncio
+import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 from malha.jobs import store, webhook_store
+from malha.jobs.chatting import Chatting
 from malha.jobs.delivering import Delivering
 from malha.jobs.jobs import Jobs
-from malha.jobs.messages import TRANSCRIBE
+from malha.jobs.messages import CHAT, TRANSCRIBE
 from malha.jobs.recording import AudioChannel
 from malha.jobs.settings import JobSettings
 from malha.jobs.transcribing import Transcribing
@@ -22,7 +25,7 @@ from malha.store.tenants import Tenants
 
 
 class JobService:
-    """Serves one database, which whoever made it closes. ``audio`` gives the channel to Audio in this process."""
+    """Serves one database, which whoever made it closes. ``local`` gives the channel to this process: Audio, and Chat where it is served."""
 
     name = "malha.api.jobs.v1.JobService"
     engine = "pgqueuer"
@@ -32,7 +35,7 @@ class JobService:
         database: Database,
         stored: StoreSettings,
         data_directory: Path,
-        audio: AudioChannel,
+        local: AudioChannel,
         settings: JobSettings,
         files: JobFilesSettings,
         outbound: OutboundSettings,
@@ -40,11 +43,12 @@ class JobService:
         self._database = database
         self._settings = settings
         self._files = JobFiles(data_directory, files.job_files_bytes)
-        out = Outbound(outbound)
-        self._parts = (Jobs(database, self._files), Webhooks(database, settings, out))
+        self._outbound = Outbound(outbound)
+        self._parts = (Jobs(database, self._files), Webhooks(database, settings, self._outbound))
         runners = {
-            TRANSCRIBE: Transcribing(database, self._files, audio, settings).run,
-            "webhook": Delivering(database, settings, out).run,
+            TRANSCRIBE: Transcribing(database, self._files, local, settings).run,
+            CHAT: Chatting(database, local, settings).run,
+            "webhook": Delivering(database, settings, self._outbound).run,
         }
         self._worker = Worker(stored, settings, runners, self._maintain)
 
@@ -55,6 +59,7 @@ class JobService:
     async def close(self) -> None:
         """Stop working; what runs goes back into the queue."""
         await self._worker.close()
+        self._outbound.close()
 
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
         return {name: method for part in self._parts for name, method in part.methods().items()}
@@ -65,8 +70,11 @@ class JobService:
             async with self._database.tenant_tx(tenant) as connection:
                 await store.forget(connection, self._settings.job_retention_days)
                 await webhook_store.forget(connection, self._settings.job_retention_days)
+        lying = defaultdict[uuid.UUID, set[uuid.UUID]](set)
         for tenant, job in await asyncio.to_thread(self._files.sweep):
+            lying[tenant].add(job)
+        for tenant, jobs in lying.items():
             async with self._database.tenant_tx(tenant) as connection:
-                wanted = await store.is_open(connection, job)
-            if not wanted:
-                self._files.discard(tenant, job)
+                unwanted = jobs - await store.unfinished(connection, jobs)
+            for job in unwanted:
+                await asyncio.to_thread(self._files.discard, tenant, job)

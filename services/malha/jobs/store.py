@@ -4,7 +4,7 @@ An attempt is known by the session it will store under: what an earlier attempt 
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,14 +17,15 @@ from malha.store.text import storable
 _COLUMNS: Final = (
     "id, kind, status, progress, attempts, conversation_id, session_id, input, result, reason, created_at, started_at, ended_at"
 )
-_INSERT: Final = f"INSERT INTO job (tenant_id, id, kind, input) VALUES (malha_tenant(), $1, $2, $3) RETURNING {_COLUMNS}"  # noqa: S608 - constants
+_INSERT: Final = f"""
+    INSERT INTO job (tenant_id, id, kind, input, conversation_id) VALUES (malha_tenant(), $1, $2, $3, $4) RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants
 _ENQUEUE: Final = "SELECT malha_enqueue($1, $2)"
 _GET: Final = f"SELECT {_COLUMNS} FROM job WHERE id = $1"  # noqa: S608 - constants
 _LIST: Final = f"""
-    SELECT {_COLUMNS} FROM job WHERE ($2::text IS NULL OR status = $2)
-        AND ($3::uuid IS NULL OR (created_at, id) < (SELECT created_at, id FROM job WHERE id = $3))
-    ORDER BY created_at DESC, id DESC LIMIT $1
+    SELECT {_COLUMNS} FROM job WHERE ($2::text IS NULL OR status = $2) AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $1
 """  # noqa: S608 - constants
+"""Ids are in order of time. The job a page began after may be gone."""
 _CANCEL: Final = f"""
     UPDATE job SET status = 'cancelled', ended_at = now() WHERE id = $1 AND status IN ('queued', 'running') RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
@@ -45,15 +46,17 @@ _DONE: Final = """
     UPDATE job SET status = 'done', progress = 1, conversation_id = $3, result = $4, ended_at = now()
     WHERE id = $1 AND session_id = $2 AND status = 'running' RETURNING id
 """
-_OPEN: Final = "SELECT id FROM job WHERE id = $1 AND status IN ('queued', 'running')"
+_OPEN: Final = "SELECT id FROM job WHERE id = ANY($1) AND status IN ('queued', 'running')"
 _LOCK: Final = "SELECT id FROM job WHERE id = $1 AND session_id = $2 AND status = 'running' FOR UPDATE"
 _FORGET: Final = """
     DELETE FROM job WHERE id IN (
         SELECT id FROM job WHERE ended_at < now() - make_interval(days => $1) AND status IN ('done', 'failed', 'cancelled') LIMIT 500)
 """
-_FIND_CONVERSATION: Final = (
-    "SELECT id FROM conversation WHERE external_id = $1 OR id = $2 ORDER BY external_id IS NOT DISTINCT FROM $1 DESC LIMIT 1"
-)
+_FIND_CONVERSATION: Final = """
+    SELECT id FROM conversation WHERE external_id = $1 OR id = $2 ORDER BY external_id IS NOT DISTINCT FROM $1 DESC LIMIT 1
+    FOR NO KEY UPDATE
+"""
+"""Locked before the job is, in the order of an erasure."""
 _MAKE_CONVERSATION: Final = """
     INSERT INTO conversation (tenant_id, external_id) VALUES (malha_tenant(), nullif($1, ''))
     ON CONFLICT (tenant_id, external_id) DO UPDATE SET external_id = excluded.external_id RETURNING id
@@ -68,7 +71,9 @@ _SEGMENTS: Final = """
 """
 _END_CONVERSATION: Final = """
     UPDATE conversation SET session_id = $2, status = 'closed', ended_at = now(), duration_seconds = $3 WHERE id = $1
+        AND NOT EXISTS (SELECT FROM live_session WHERE conversation_id = $1 AND state IN ('open', 'detached'))
 """
+"""While a call goes on, the conversation is the call's: that ends it, and tells so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,9 @@ class Transcribed:
 
 
 async def create(connection: Connection, job: uuid.UUID, kind: str, given: Mapping[str, Any]) -> JobRow:
-    """Make a job and put it into its queue."""
-    row = await connection.fetchrow(_INSERT, job, kind, dict(given))
+    """Make a job and put it into its queue. It belongs to the conversation it names from now on, where there is that one already."""
+    conversation = await _find_conversation(connection, given.get("conversation_id", ""))
+    row = await connection.fetchrow(_INSERT, job, kind, dict(given), conversation)
     await connection.execute(_ENQUEUE, kind, job)
     return _row(row)
 
@@ -132,9 +138,9 @@ async def cancel(connection: Connection, job: uuid.UUID) -> JobRow:
     return kept
 
 
-async def is_open(connection: Connection, job: uuid.UUID) -> bool:
-    """Whether a job is there and not over."""
-    return await connection.fetchval(_OPEN, job) is not None
+async def unfinished(connection: Connection, jobs: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these jobs are there and not over."""
+    return {row["id"] for row in await connection.fetch(_OPEN, list(jobs))}
 
 
 async def begin(connection: Connection, job: uuid.UUID) -> JobRow | None:
@@ -160,13 +166,21 @@ async def fail(connection: Connection, job: uuid.UUID, attempt: uuid.UUID, reaso
 
 async def finish(connection: Connection, job: JobRow, attempt: uuid.UUID, done: Transcribed) -> bool:
     """Store the transcript and that the job is done, both or neither. Whether this attempt was still the one."""
+    name = storable(job.input.get("conversation_id", ""))
+    conversation = await _find_conversation(connection, str(job.conversation_id or name))
     if await connection.fetchval(_LOCK, job.id, attempt) is None:
         return False
-    conversation = await _conversation(connection, job.input.get("conversation_id", ""))
+    if conversation is None:
+        conversation = await connection.fetchval(_MAKE_CONVERSATION, name)
     await connection.execute(_SESSION, attempt, conversation, done.config)
     await connection.executemany(_SEGMENTS, [_segment_row(attempt, segment) for segment in done.segments])
     await connection.execute(_END_CONVERSATION, conversation, attempt, done.duration_seconds)
     return await connection.fetchval(_DONE, job.id, attempt, conversation, {"warnings": list(done.warnings)}) is not None
+
+
+async def answered(connection: Connection, job: JobRow, attempt: uuid.UUID) -> bool:
+    """The question is answered, in its conversation. Whether this attempt was still the one."""
+    return await connection.fetchval(_DONE, job.id, attempt, job.conversation_id, {}) is not None
 
 
 async def forget(connection: Connection, days: int) -> int:
@@ -174,12 +188,10 @@ async def forget(connection: Connection, days: int) -> int:
     return int((await connection.execute(_FORGET, days)).rpartition(" ")[2])
 
 
-async def _conversation(connection: Connection, name: str) -> uuid.UUID:
+async def _find_conversation(connection: Connection, name: str) -> uuid.UUID | None:
+    """The conversation a client calls so, or of that id, locked."""
     name = storable(name)
     found: uuid.UUID | None = await connection.fetchval(_FIND_CONVERSATION, name, _as_uuid(name)) if name else None
-    if found is None:
-        made: uuid.UUID = await connection.fetchval(_MAKE_CONVERSATION, name)
-        return made
     return found
 
 

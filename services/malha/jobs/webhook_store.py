@@ -35,6 +35,11 @@ _FAILING: Final = """
     WHERE id = $1 RETURNING disabled_at IS NOT NULL
 """
 _GIVE_UP: Final = "UPDATE webhook_delivery SET status = 'failed', reason = 'WEBHOOK_DISABLED', ended_at = now() WHERE webhook_id = $1 AND status = 'pending'"
+_GIVE_UP_ONE: Final = """
+    UPDATE webhook_delivery AS delivery SET status = 'failed', reason = 'WEBHOOK_DISABLED', ended_at = now() FROM webhook
+    WHERE delivery.id = $1 AND status = 'pending' AND webhook.id = webhook_id AND disabled_at IS NOT NULL
+"""
+"""What happened at the moment its webhook was disabled."""
 _FORGET: Final = """
     DELETE FROM webhook_delivery WHERE id IN (
         SELECT id FROM webhook_delivery WHERE ended_at < now() - make_interval(days => $1) LIMIT 500)
@@ -86,8 +91,10 @@ async def delete(connection: Connection, webhook: uuid.UUID) -> None:
 
 
 async def delivery(connection: Connection, item: uuid.UUID) -> Delivery | None:
-    """What is still to be told; None: nothing."""
+    """What is still to be told; None: nothing, and it is over."""
     row = await connection.fetchrow(_DELIVERY, item)
+    if row is None:
+        await connection.execute(_GIVE_UP_ONE, item)
     return None if row is None else Delivery(**row)
 
 

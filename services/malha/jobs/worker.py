@@ -133,4 +133,6 @@ class Worker:
                 await self._maintain()
             except _FAILURES as error:
                 log.warning(Event.JOBS_UNSWEPT, error=type(error).__name__)
+            except Exception as error:
+                log.error(Event.BACKGROUND_DEFECT, cause=error)
             await asyncio.sleep(_MAINTENANCE_SECONDS)

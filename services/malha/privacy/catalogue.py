@@ -8,7 +8,9 @@ OF_CONVERSATION: Final[Mapping[str, str]] = {
     "interaction": "conversation_id = ANY($1)",
     "insight": "conversation_id = ANY($1)",
     "ai_call": "(conversation_id = ANY($1) OR (conversation_id IS NULL AND session_id = ANY($2)))",
-    "job": "conversation_id = ANY($1)",
+    "ai_cache": "conversation_id = ANY($1)",
+    "job": "id IN (SELECT id FROM job WHERE conversation_id = ANY($1) UNION ALL SELECT job.id FROM conversation"
+    " JOIN job ON job.conversation_id IS NULL AND job.conversation_name = conversation.external_id WHERE conversation.id = ANY($1))",
     "state": "conversation_id = ANY($1)",
     "message": "conversation_id = ANY($1)",
     "recording": "conversation_id = ANY($1)",
@@ -28,6 +30,11 @@ KEPT: Final[Mapping[str, str]] = {
     "token": "who may call: no customer's",
     "webhook": "where the tenant wants to be told: no customer's",
     "webhook_delivery": "ids alone",
+    "insight_configuration": "what the tenant has set: no customer's",
+    "insight_rule": "what the tenant has set: no customer's",
+    "ai_spend": "sums by day",
+    "knowledge_document": "what the tenant's operators may quote: no customer's",
+    "knowledge_vector": "of those documents",
     "audit": "who did what to which id: no content",
     "tombstone": "ids alone: a restore erases by them",
     "erasure": "ids and counts: the report",
@@ -36,9 +43,9 @@ KEPT: Final[Mapping[str, str]] = {
 """What an erasure leaves, and why it may."""
 
 
-def selecting(table: str, condition: str) -> str:
-    """How many rows of a table there are."""
-    return f"SELECT count(*) FROM {table} WHERE {_used(condition)}"  # noqa: S608 - constants
+def selecting(table: str, condition: str, what: str = "count(*)") -> str:
+    """How many rows of a table there are, or ``what`` of them."""
+    return f"SELECT {what} FROM {table} WHERE {_used(condition)}"  # noqa: S608 - constants
 
 
 def deleting(table: str, condition: str) -> str:

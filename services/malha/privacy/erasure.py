@@ -4,9 +4,11 @@ Conversation by conversation, each in a transaction that also leaves its tombsto
 its files; the customer last. Killed anywhere, the same erasure asked for again goes on: what is gone stays gone, and nothing is counted twice.
 """
 
+import asyncio
+import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
@@ -25,6 +27,7 @@ _LOCK_CONVERSATION: Final = "SELECT id, customer_id FROM conversation WHERE id =
 """Nobody opens a call of it, or holds it, meanwhile."""
 _LOCK_CUSTOMER: Final = "SELECT id FROM customer WHERE id = $1 FOR UPDATE"
 _SHARE_CUSTOMER: Final = "SELECT id FROM customer WHERE id = $1 FOR KEY SHARE"
+_JOBS: Final = selecting("job", OF_CONVERSATION["job"], "id")
 _SPEAKERS: Final = "SELECT id FROM speaker WHERE customer_id = $1 ORDER BY id"
 _BURY: Final = """
     INSERT INTO tombstone (tenant_id, kind, object_id) SELECT malha_tenant(), kind, object_id FROM unnest($1::text[], $2::uuid[]) AS dead (kind, object_id)
@@ -45,6 +48,14 @@ _DONE: Final = """
     WHERE (kind = $1 AND object_id = $2) OR ($1 = 'customer' AND kind = 'conversation' AND customer_id = $2) ORDER BY began_at, object_id
 """
 _BURIED: Final = "SELECT erased_at FROM tombstone WHERE kind = $1 AND object_id = $2"
+
+
+class Uploads(Protocol):
+    """Recordings that wait for their job: `malha.runtime.job_files.JobFiles`."""
+
+    def discard(self, tenant: uuid.UUID, job: uuid.UUID) -> None:
+        """Delete a job's, if it is still there. Raises OSError."""
+        ...
 
 
 class RecordedFiles(Protocol):
@@ -84,9 +95,11 @@ class Erased:
 class Eraser:
     """Erases on request, and what a tenant's retention has run out for."""
 
-    def __init__(self, database: Database, files: RecordedFiles) -> None:
+    def __init__(self, database: Database, files: RecordedFiles, uploads: Uploads | None = None) -> None:
+        """``uploads``: of this machine. Those of jobs that are gone are deleted by whoever serves jobs too, some minutes later."""
         self._database = database
         self._files = files
+        self._uploads = uploads
 
     async def plan(self, subject: Subject) -> Plan:
         """Count what would go. Raises NotFound, and FailedPrecondition while a call goes on (CONVERSATION_LIVE) or is held (LEGAL_HOLD)."""
@@ -116,6 +129,10 @@ class Eraser:
                 await self._erase_conversations_of(subject, actor, cause)
         return await self._done(subject)
 
+    async def erase_idle(self, customer: Subject, actor: str, cause: Cause) -> bool:
+        """Destroy a customer who has no conversation. Whether that was so. Raises FailedPrecondition where a hold is set (LEGAL_HOLD)."""
+        return await self._erase_customer(customer, actor, cause)
+
     async def finish(self, tenant_id: uuid.UUID) -> int:
         """Remove the files of erasures that were interrupted before that; how many erasures."""
         async with self._database.tenant_tx(tenant_id) as connection:
@@ -143,12 +160,14 @@ class Eraser:
             await refuse_held(connection, ids, customers)
             await refuse_live(connection, ids)
             sessions = [found["session_id"] for found in await connection.fetch(_SESSIONS, ids)]
+            jobs = [found["id"] for found in await connection.fetch(_JOBS, ids, sessions)]
             counts = {
                 table: _affected(await connection.execute(deleting(table, condition), ids, sessions))
                 for table, condition in OF_CONVERSATION.items()
             }
             await connection.execute(_BURY, ["conversation", *("session" for _ in sessions)], [subject.id, *sessions])
             await self._record(connection, subject, actor, cause, counts, {"sessions": sessions}, customer)
+        await asyncio.to_thread(self._discard, subject.tenant_id, jobs)
         await self._remove_files(subject.tenant_id, subject.id)
 
     async def _erase_customer(self, subject: Subject, actor: str, cause: Cause) -> bool:
@@ -182,6 +201,13 @@ class Eraser:
         ids = {kind: [str(each) for each in values] for kind, values in objects.items() if values}
         await connection.execute(_RECORD, subject.kind, subject.id, customer, actor, cause, found, ids)
         await audit(connection, actor, f"{subject.kind}.erase", subject, {"cause": cause, "counts": found})
+
+    def _discard(self, tenant_id: uuid.UUID, jobs: Sequence[uuid.UUID]) -> None:
+        """Delete what waits for jobs that are gone."""
+        if self._uploads is not None:
+            for job in jobs:
+                with contextlib.suppress(OSError):  # whoever serves jobs tries again
+                    self._uploads.discard(tenant_id, job)
 
     async def _remove_files(self, tenant_id: uuid.UUID, conversation: uuid.UUID) -> None:
         removed = await self._files.remove(tenant_id, conversation)

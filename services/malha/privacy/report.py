@@ -22,9 +22,17 @@ FORMAT: Final = "malha-erasure-report/1"
 
 
 class Signer:
-    """Signs and checks reports with the key of a data directory, made when it is first needed."""
+    """Signs and checks reports with the key of a data directory, made when it is first needed to sign.
 
-    def __init__(self, data_directory: Path) -> None:
+    ``make`` false: only to check. Raises FailedPrecondition where nothing was signed, or the key is damaged.
+    """
+
+    def __init__(self, data_directory: Path, *, make: bool = True) -> None:
+        if not make and not (data_directory / KEY_FILE).exists():
+            raise FailedPrecondition(
+                f"no report was signed in {data_directory}: set MALHA_DATA_DIR to the directory of the server that signed it",
+                reason="NO_SIGNING_KEY",
+            )
         raw = secret_file(data_directory / KEY_FILE, _new_key)
         try:
             self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(raw, validate=False))

@@ -1,16 +1,17 @@
 """Enforces how long tenants keep conversations and recordings: ``{"retention_days": 90, "recording": {"retention_days": 30}}`` in a tenant's settings.
 
-What has run out is erased as on request, tombstones and all. A legal hold and an open call win.
+What has run out is erased as on request, tombstones and all; a customer too who has no conversation left and was not changed for as long. A
+legal hold and an open call win. Days of events that have become empty are dropped.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from malha.privacy.erasure import Eraser, RecordedFiles, is_refusal
+from malha.privacy.erasure import Eraser, RecordedFiles, Uploads, is_refusal
 from malha.privacy.subjects import Subject, audit
-from malha.runtime.errors import FailedPrecondition
+from malha.runtime.errors import FailedPrecondition, MalhaError
 from malha.store.database import Database
 from malha.store.tenants import Tenants
 
@@ -32,7 +33,21 @@ _EXPIRED_RECORDINGS: Final = """
             OR (h.kind = 'customer' AND h.object_id = c.customer_id))
     ORDER BY k.conversation_id LIMIT $3
 """
-_DROP_KEY: Final = "DELETE FROM recording_key WHERE conversation_id = $1 RETURNING conversation_id"
+_LOCK: Final = "SELECT id FROM conversation WHERE id = $1 FOR UPDATE"
+_DROP_KEY: Final = """
+    DELETE FROM recording_key k WHERE k.conversation_id = $1
+        AND NOT EXISTS (SELECT FROM live_session l WHERE l.conversation_id = $1 AND l.state IN ('open', 'detached'))
+        AND NOT EXISTS (SELECT FROM legal_hold h JOIN conversation c ON c.id = $1
+            WHERE (h.kind = 'conversation' AND h.object_id = c.id) OR (h.kind = 'customer' AND h.object_id = c.customer_id))
+    RETURNING k.conversation_id
+"""
+"""Looked at once more, under a lock: a hold may have been placed, a call opened."""
+_IDLE_CUSTOMERS: Final = """
+    SELECT id FROM customer WHERE updated_at < now() - make_interval(days => $1) AND id > $2
+        AND NOT EXISTS (SELECT FROM conversation c WHERE c.customer_id = customer.id)
+        AND NOT EXISTS (SELECT FROM legal_hold h WHERE h.kind = 'customer' AND h.object_id = customer.id)
+    ORDER BY id LIMIT $3
+"""
 _KEYS: Final = "SELECT conversation_id FROM recording_key WHERE conversation_id = ANY($1)"
 _FIRST: Final = uuid.UUID(int=0)
 _MOST_DAYS: Final = 36_500
@@ -43,6 +58,8 @@ class Swept:
     """What one run did for a tenant."""
 
     conversations: int
+    customers: int
+    """Who had no conversation left."""
     recordings: int
     """Of conversations that stay: their keys and files went."""
     left_files: int
@@ -52,49 +69,75 @@ class Swept:
 class Retention:
     """Runs over all tenants. Killed anywhere, the next run goes on."""
 
-    def __init__(self, database: Database, files: RecordedFiles) -> None:
+    def __init__(self, database: Database, files: RecordedFiles, uploads: Uploads | None = None) -> None:
         self._database = database
         self._files = files
-        self._eraser = Eraser(database, files)
+        self._eraser = Eraser(database, files, uploads)
 
     async def run(self) -> dict[str, Swept]:
-        """Erase what has run out; by tenant's name. Raises Unavailable without a database or the recordings' store."""
+        """Erase what has run out; by tenant's name. Raises Unavailable without a database or the recordings' store.
+
+        What fails for one tenant is raised once all the others have had their turn.
+        """
         tenants = Tenants(self._database)
         ids = await tenants.list()
         settings = await tenants.settings(ids.values())
-        return {name: await self._sweep(tenant, settings.get(tenant, {})) for name, tenant in ids.items()}
+        done: dict[str, Swept] = {}
+        failures: list[MalhaError] = []
+        for name, tenant in ids.items():
+            try:
+                done[name] = await self._sweep(tenant, settings.get(tenant, {}))
+            except MalhaError as error:
+                failures.append(error)
+        await self._drop_days()
+        if failures:
+            raise failures[0]
+        return done
 
     async def _sweep(self, tenant: uuid.UUID, settings: Mapping[str, Any]) -> Swept:
         await self._eraser.finish(tenant)
         kept_days = days(settings)
         recorded_days = days(settings.get("recording"))
-        conversations = 0 if kept_days is None else await self._sweep_conversations(tenant, kept_days)
+        conversations = customers = 0
+        if kept_days is not None:
+            conversations = await self._erase_all(tenant, _EXPIRED, kept_days, self._erase_conversation)
+            customers = await self._erase_all(tenant, _IDLE_CUSTOMERS, kept_days, self._erase_customer)
         recordings = 0 if recorded_days is None else await self._sweep_recordings(tenant, recorded_days)
-        return Swept(conversations, recordings, await self._sweep_files(tenant))
+        return Swept(conversations, customers, recordings, await self._sweep_files(tenant))
 
-    async def _sweep_conversations(self, tenant: uuid.UUID, kept_days: int) -> int:
+    async def _erase_all(
+        self, tenant: uuid.UUID, query: str, kept_days: int, erase: Callable[[uuid.UUID, uuid.UUID], Awaitable[bool]]
+    ) -> int:
         erased, after = 0, _FIRST
-        while expired := await self._expired(tenant, _EXPIRED, kept_days, after):
-            for conversation in expired:
+        while expired := await self._expired(tenant, query, kept_days, after):
+            for each in expired:
                 try:
-                    await self._eraser.erase(Subject(tenant, "conversation", conversation), ACTOR, "retention")
-                    erased += 1
+                    erased += await erase(tenant, each)
                 except FailedPrecondition as error:  # held or called meanwhile
                     if not is_refusal(error):
                         raise
             after = expired[-1]
         return erased
 
+    async def _erase_conversation(self, tenant: uuid.UUID, conversation: uuid.UUID) -> bool:
+        await self._eraser.erase(Subject(tenant, "conversation", conversation), ACTOR, "retention")
+        return True
+
+    async def _erase_customer(self, tenant: uuid.UUID, customer: uuid.UUID) -> bool:
+        return await self._eraser.erase_idle(Subject(tenant, "customer", customer), ACTOR, "retention")
+
     async def _sweep_recordings(self, tenant: uuid.UUID, kept_days: int) -> int:
         dropped, after = 0, _FIRST
         while expired := await self._expired(tenant, _EXPIRED_RECORDINGS, kept_days, after):
             for conversation in expired:
                 async with self._database.tenant_tx(tenant) as connection:
+                    await connection.execute(_LOCK, conversation)
                     gone = await connection.fetchval(_DROP_KEY, conversation)
                     if gone is not None:
                         await audit(connection, ACTOR, "recording.erase", Subject(tenant, "conversation", conversation), {})
-                await self._files.remove(tenant, conversation)
-                dropped += gone is not None
+                if gone is not None:
+                    await self._files.remove(tenant, conversation)
+                    dropped += 1
             after = expired[-1]
         return dropped
 
@@ -110,6 +153,13 @@ class Retention:
                 if conversation not in known:
                     removed += await self._files.remove(tenant, conversation)
         return removed
+
+    async def _drop_days(self) -> None:
+        """One a transaction: whoever writes events waits for it."""
+        dropped = True
+        while dropped:
+            async with self._database.app_tx() as connection:
+                dropped = await connection.fetchval("SELECT malha_drop_event_day()")
 
     async def _expired(self, tenant: uuid.UUID, query: str, kept_days: int, after: uuid.UUID) -> list[uuid.UUID]:
         async with self._database.tenant_tx(tenant) as connection:

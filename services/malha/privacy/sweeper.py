@@ -6,7 +6,11 @@ from typing import Final
 from prometheus_client import Counter
 
 from malha.privacy.retention import Retention
+from malha.runtime import logs
 from malha.runtime.errors import MalhaError
+from malha.runtime.logs import Event
+
+log = logs.get("privacy.sweeper")
 
 ERASED = Counter("malha_retention_erased", "Conversations that were erased because their tenant's retention ran out.")
 FAILED = Counter("malha_retention_runs_failed", "Runs that ended early; the next one goes on.")
@@ -40,6 +44,9 @@ class RetentionSweeper:
             try:
                 done = await self._retention.run()
             except MalhaError:
+                FAILED.inc()
+            except Exception as error:
+                log.error(Event.BACKGROUND_DEFECT, cause=error)  # the task lives on: nobody else would erase
                 FAILED.inc()
             else:
                 ERASED.inc(sum(swept.conversations for swept in done.values()))

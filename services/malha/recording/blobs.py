@@ -1,9 +1,10 @@
 """Where files lie: a directory, or an S3-compatible store. Names are ours: ``TENANT/CONVERSATION/FILE``."""
 
 import asyncio
+import contextlib
 import os
+import re
 import secrets
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from malha.recording.settings import RecordingSettings
 from malha.runtime.errors import FailedPrecondition, NotFound, Unavailable
 
 DIRECTORY = "recordings"
+_CONVERSATION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What else lies in a tenant's folder is not ours."""
 Result = TypeVar("Result")
 
 
@@ -84,11 +87,12 @@ class DirectoryBlobs:
             raise NotFound("a file of this recording is gone", reason="RECORDING_FILE_GONE") from None
 
     def _remove(self, folder: str) -> int:
-        place = self._directory / folder
-        if not place.is_dir():
-            return 0
-        count = sum(1 for path in place.iterdir() if path.suffix != ".part")
-        shutil.rmtree(place)
+        place, count = self._directory / folder, 0
+        with contextlib.suppress(FileNotFoundError):  # others may remove it at the same moment
+            for path in list(place.iterdir()):
+                path.unlink(missing_ok=True)
+                count += path.suffix != ".part"
+            place.rmdir()
         return count
 
     def _folders(self, folder: str) -> set[str]:
@@ -108,7 +112,7 @@ class RecordedFiles:
 
     async def conversations(self, tenant_id: uuid.UUID) -> set[uuid.UUID]:
         """Which conversations of a tenant have files."""
-        return {uuid.UUID(name) for name in await self._blobs.folders(str(tenant_id))}
+        return {uuid.UUID(name) for name in await self._blobs.folders(str(tenant_id)) if _CONVERSATION.fullmatch(name)}
 
 
 def make_blobs(settings: RecordingSettings, data_directory: Path) -> Blobs:

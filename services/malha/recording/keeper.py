@@ -9,8 +9,12 @@ from prometheus_client import Counter, Gauge
 
 from malha.recording.blobs import Blobs
 from malha.recording.recorder import Sealed
+from malha.runtime import logs
 from malha.runtime.errors import MalhaError
+from malha.runtime.logs import Event
 from malha.store.database import Database
+
+log = logs.get("recording.keeper")
 
 LOST = Counter("malha_recording_files_lost", "Files of recordings that could not be stored.")
 WAITING = Gauge("malha_recording_waiting_bytes", "Files of recordings that wait to be stored.")
@@ -62,10 +66,10 @@ class Keeper:
         self._wake.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            LOST.inc(len(self._waiting) + len(self._busy))
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-            LOST.inc(len(self._waiting) + len(self._busy))
         self._count(-self._bytes)
 
     async def _run(self) -> None:
@@ -74,6 +78,9 @@ class Keeper:
             self._busy.add(name)
             try:
                 await self._store(sealed)
+            except Exception as error:
+                log.error(Event.BACKGROUND_DEFECT, cause=error)
+                LOST.inc()
             finally:
                 self._count(-len(sealed.content))
                 self._busy.discard(name)

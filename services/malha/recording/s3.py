@@ -37,6 +37,7 @@ class S3Blobs:
     def __init__(self, place: S3Place, seconds: float) -> None:
         """``seconds``: how long one request may take."""
         self._place = place
+        self._seconds = seconds
         self._client = httpx.AsyncClient(timeout=seconds, follow_redirects=False, trust_env=False)
 
     async def put(self, name: str, content: bytes) -> None:
@@ -87,8 +88,9 @@ class S3Blobs:
         for pause in (*_PAUSES, None):
             headers = signed(self._place, method, url, {}, content, datetime.now(UTC))
             try:
-                answer = await self._client.request(method, url, headers=headers, content=content)
-            except httpx.TransportError as error:
+                async with asyncio.timeout(self._seconds):  # httpx bounds each piece, not all of them together
+                    answer = await self._client.request(method, url, headers=headers, content=content)
+            except (httpx.HTTPError, TimeoutError) as error:
                 why = type(error).__name__
             else:
                 if answer.is_success or (answer.status_code == httpx.codes.NOT_FOUND and method != "PUT" and not query):

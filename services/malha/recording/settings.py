@@ -38,7 +38,10 @@ class RecordingSettings(MalhaSettings):
     )
     recording_bits_per_second: int = Field(24_000, ge=6_000, le=256_000, description="Of a channel.")
     recording_checkpoint_seconds: float = Field(
-        15.0, ge=1, le=60, description="How much of a recording a process that dies may take along; a file is a minute anyway."
+        15.0,
+        ge=1,
+        le=60,
+        description="A process that is killed takes along so much of each recording, and a second more; a file is a minute anyway.",
     )
     recording_waiting_seconds: float = Field(
         600.0, gt=0, description="Audio of all calls together that may wait to be encoded; what comes beyond is dropped and counted."

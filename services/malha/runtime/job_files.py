@@ -20,6 +20,8 @@ from malha.runtime.settings import MalhaSettings
 
 FORSAKEN_SECONDS: Final = 3600.0
 """An upload that no job took over, or that was never finished, is deleted after so long."""
+CLAIMED_SECONDS: Final = 300.0
+"""A job whose file was taken over so long ago has its row, or is gone."""
 
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 _JOB = re.compile(r"([0-9a-f-]{36})\.([0-9a-f-]{36})\.job")
@@ -40,7 +42,7 @@ class JobFiles:
 
     def check_room(self, size: int) -> None:
         """Raise ResourceExhausted where so many bytes more would be too many."""
-        used = sum(size for _, size, _ in self._entries())
+        used = sum(known.st_size for _, known in self._entries())
         if used + size > self._max_bytes:
             raise ResourceExhausted(
                 "recordings that wait for their job take all the room they may: try again later, or raise MALHA_JOB_FILES_BYTES",
@@ -64,6 +66,7 @@ class JobFiles:
         try:
             if not _UPLOAD.fullmatch(upload):
                 raise FileNotFoundError
+            os.utime(self._directory / upload)  # from now on it is the job's
             (self._directory / upload).rename(self.path(tenant, job))
         except FileNotFoundError:
             raise NotFound("there is no such upload: it is good for one job, within an hour", reason="UPLOAD_NOT_FOUND") from None
@@ -82,22 +85,20 @@ class JobFiles:
         self.path(tenant, job).unlink(missing_ok=True)
 
     def sweep(self) -> list[tuple[uuid.UUID, uuid.UUID]]:
-        """Delete forsaken uploads; tenant and job of the others that are as old."""
-        jobs = []
-        for path, _, modified in self._entries():
-            if time.time() - modified < FORSAKEN_SECONDS:
-                continue
+        """Delete forsaken uploads; tenant and job of files that were taken over some minutes ago."""
+        jobs, now = [], time.time()
+        for path, known in self._entries():
             if (match := _JOB.fullmatch(path.name)) is not None:
-                jobs.append((uuid.UUID(match[1]), uuid.UUID(match[2])))
-            else:
+                if now - known.st_mtime > CLAIMED_SECONDS:
+                    jobs.append((uuid.UUID(match[1]), uuid.UUID(match[2])))
+            elif now - known.st_mtime > FORSAKEN_SECONDS:
                 path.unlink(missing_ok=True)
         return jobs
 
-    def _entries(self) -> Iterator[tuple[Path, int, float]]:
-        """Path, bytes and time of change of each."""
+    def _entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Each file, and what the disk knows of it."""
         if not self._directory.is_dir():
             return
         for path in self._directory.iterdir():
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                known = path.stat()
-                yield path, known.st_size, known.st_mtime
+                yield path, path.stat()

@@ -2,7 +2,8 @@
 
 A name is resolved once per request, every address it has must be public, and the connection goes to the address that was looked at: a name
 that answers otherwise the second time (DNS rebinding) is not asked a second time. TLS is verified against the name. Redirects are not
-followed, proxies of the environment not used, time and the answer's size are bounded.
+followed, proxies of the environment not used, time and the answer's size are bounded. Names are resolved by threads of their own: a name
+server that does not answer keeps nobody else's work waiting.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +30,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PORTS: Final = {"https": 443, "http": 80}
 MOST_ANSWER_BYTES: Final = 64 * 1024
+NAMES_AT_ONCE: Final = 8
 
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("2001::/32", "2002::/16")))
@@ -94,6 +97,11 @@ class Outbound:
         self._seconds = settings.outbound_seconds
         self._networks = settings.networks
         self._tls = ssl.create_default_context(cafile=settings.outbound_ca)
+        self._names = ThreadPoolExecutor(NAMES_AT_ONCE, thread_name_prefix="outbound-names")
+
+    def close(self) -> None:
+        """Resolve no more."""
+        self._names.shutdown(wait=False, cancel_futures=True)
 
     async def check(self, url: str) -> None:
         """Raise Refused for a URL that would be refused now; it is looked at again at each request. Raises Unavailable for an unknown name."""
@@ -124,7 +132,8 @@ class Outbound:
     async def _resolve(self, host: str, port: int, *, secure: bool) -> list[str]:
         """The addresses of a name, all of which may be connected to."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(self._names, look)
         except (OSError, UnicodeError):
             raise _unreachable("its name is not known") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))

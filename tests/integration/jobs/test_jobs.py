@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from pathlib import Path
 
 import asyncpg
 import grpc
@@ -10,11 +11,17 @@ from conftest import OTHER_TOKEN
 from integration.jobs.conftest import QUICK, Jobs, Slow, recording, serving
 
 from malha.api.jobs.v1 import jobs_pb2 as api
+from malha.jobs import store as job_store
+from malha.jobs import worker
+from malha.jobs.attempts import Attempt
+from malha.jobs.settings import JobSettings
+from malha.jobs.transcribing import Transcribing
 from malha.runtime.errors import FailedPrecondition, Unavailable, UnsupportedLanguage
 from malha.runtime.job_files import JobFiles
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
+from malha.store.tenants import Tenants
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
 
@@ -114,6 +121,130 @@ async def test_jobs_are_listed_newest_first_page_by_page(jobs: Jobs) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await jobs.ask("ListJobs", api.ListJobsRequest(page_token="nonsense"))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_page_goes_on_after_a_job_that_is_gone(jobs: Jobs) -> None:
+    made = [await jobs.transcribe(b"no audio") for _ in range(3)]
+    first = await jobs.ask("ListJobs", api.ListJobsRequest(page_size=2))
+    async with jobs.database.tenant_tx(await jobs.tenant()) as connection:
+        await connection.execute("DELETE FROM job WHERE id = $1", uuid.UUID(made[1]))
+    second = await jobs.ask("ListJobs", api.ListJobsRequest(page_size=2, page_token=first.next_page_token))
+    assert [job.id for job in second.jobs] == made[:1]
+
+
+async def test_a_job_that_ends_while_a_call_of_its_conversation_goes_on_leaves_the_conversation_to_the_call(jobs: Jobs) -> None:
+    """The call ends it, and tells so: taken for over already, it would tell nobody."""
+    tenant = await jobs.tenant()
+    async with jobs.database.tenant_tx(tenant) as connection:
+        session = await connection.fetchval("SELECT malha_uuid7()")
+        conversation = await connection.fetchval(
+            "INSERT INTO conversation (tenant_id, external_id, session_id) VALUES ($1, 'now', $2) RETURNING id", tenant, session
+        )
+        await connection.execute(
+            "INSERT INTO live_session (session_id, tenant_id, conversation_id, principal_digest, resume_digest, config, state, detached_at)"
+            " VALUES ($1, $2, $3, '', '', '', 'detached', now() + interval '1 hour')",
+            session, tenant, conversation,
+        )  # fmt: skip
+    job = await jobs.until(await jobs.transcribe(conversation_id="now"))
+    assert (job.status, job.conversation_id) == (api.JOB_STATUS_DONE, str(conversation))
+    async with jobs.database.tenant_tx(tenant) as connection:
+        kept = await connection.fetchrow("SELECT status, session_id, ended_at FROM conversation")
+        assert tuple(kept) == ("open", session, None)
+        assert await connection.fetchval("SELECT count(*) FROM segment WHERE session_id = $1", uuid.UUID(job.session_id)) > 0
+
+
+async def test_with_a_conversation_go_the_jobs_that_name_it_and_none_of_them_makes_it_again(
+    settings: RuntimeSettings, database: Database, store: StoreSettings
+) -> None:
+    engine = Slow(TranscribeSettings(_env_file=None))
+    one = QUICK.model_copy(update={"job_complex_concurrency": 1})
+    async with serving(settings, database, store, engine=engine, jobs=one) as jobs:
+        await jobs.transcribe(conversation_id="gone")
+        await jobs.transcribe(conversation_id="gone")
+        await asyncio.wait_for(engine.begun.wait(), 60)
+        async with database.tenant_tx(await jobs.tenant()) as connection:
+            await connection.execute("INSERT INTO conversation (tenant_id, external_id) VALUES (malha_tenant(), 'gone')")
+        bound = await jobs.transcribe(conversation_id="gone")
+        assert (await jobs.job(bound)).conversation_id, "it belongs to the conversation that is there"
+        async with database.tenant_tx(await jobs.tenant()) as connection:
+            await connection.execute("DELETE FROM conversation")
+            assert await connection.fetchval("SELECT count(*) FROM job") == 0
+        engine.go.set()
+        async with asyncio.timeout(60):
+            while jobs.files():
+                await asyncio.sleep(0.05)
+        assert await jobs.value("SELECT count(*) FROM conversation") == 0
+
+
+async def test_a_job_and_an_erasure_of_its_conversation_do_not_wait_for_each_other(database: Database) -> None:
+    tenant = (await Tenants(database).ensure(["default"]))["default"]
+    async with database.tenant_tx(tenant) as connection:
+        await connection.execute("INSERT INTO conversation (tenant_id, external_id) VALUES (malha_tenant(), 'gone')")
+        job = await job_store.create(connection, uuid.uuid4(), "transcribe", {"conversation_id": "gone"})
+        begun = await job_store.begin(connection, job.id)
+    assert begun is not None
+    assert begun.session_id is not None
+    locked = asyncio.Event()
+
+    async def erase() -> None:
+        async with database.tenant_tx(tenant) as connection:
+            await connection.execute("SELECT FROM conversation FOR UPDATE")
+            locked.set()
+            await asyncio.sleep(0.5)
+            await connection.execute("DELETE FROM conversation")
+
+    erasing = asyncio.create_task(erase())
+    await locked.wait()
+    async with database.tenant_tx(tenant) as connection:
+        assert not await job_store.finish(connection, begun, begun.session_id, job_store.Transcribed(b"", [], 1.0, []))
+    await erasing
+
+
+async def test_an_attempt_that_another_has_overtaken_leaves_it_the_recording(database: Database, tmp_path: Path) -> None:
+    """As where a process was taken for dead: what it still finds out is no longer heard."""
+    tenant, job, files = (await Tenants(database).ensure(["default"]))["default"], uuid.uuid4(), JobFiles(tmp_path, 10**6)
+    async with database.tenant_tx(tenant) as connection:
+        await job_store.create(connection, job, "transcribe", {})
+    upload, file = files.create()
+    file.close()
+    files.complete(upload)
+    files.claim(upload, tenant, job)
+
+    def overtaken() -> grpc.aio.Channel:
+        raise FailedPrecondition("no")
+
+    class Overtaken(Transcribing):
+        async def _attempt(self, attempt: Attempt) -> float | None:
+            async with database.tenant_tx(tenant) as connection:
+                assert await job_store.begin(connection, job) is not None
+            raise FailedPrecondition("what is no fault of the other's")
+
+    await Overtaken(database, files, overtaken, QUICK).run(tenant, job)
+    assert files.path(tenant, job).exists()
+    async with database.tenant_tx(tenant) as connection:
+        assert (await job_store.get(connection, job)).status == "running"
+        await job_store.cancel(connection, job)
+    assert await Transcribing(database, files, overtaken, QUICK).run(tenant, job) is None
+    assert not files.path(tenant, job).exists()
+
+
+async def test_maintenance_outlives_a_defect(store: StoreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_MAINTENANCE_SECONDS", 0.01)
+    runs, again = 0, asyncio.Event()
+
+    async def maintain() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ZeroDivisionError
+        again.set()
+
+    working = worker.Worker(store, JobSettings(_env_file=None), {}, maintain)
+    working.start()
+    try:
+        await asyncio.wait_for(again.wait(), 60)
+    finally:
+        await working.close()
 
 
 async def test_another_tenant_sees_nothing_of_it(jobs: Jobs) -> None:

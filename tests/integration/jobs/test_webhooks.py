@@ -14,10 +14,12 @@ from integration.jobs.conftest import QUICK, Jobs, serving
 from integration.jobs.receiver import Receiver
 
 from malha.api.jobs.v1 import jobs_pb2 as api
-from malha.runtime.outbound import OutboundSettings
+from malha.jobs.delivering import Delivering
+from malha.runtime.outbound import Outbound, OutboundSettings
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
+from malha.store.tenants import Tenants
 
 LOOPBACK = OutboundSettings(_env_file=None, outbound_networks=("127.0.0.1/32",), outbound_seconds=5)
 EVENTS = ["job.done", "call.ended"]
@@ -198,3 +200,23 @@ async def test_webhooks_belong_to_their_tenant_and_can_be_deleted(jobs: Jobs, re
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await jobs.ask("CreateWebhook", api.CreateWebhookRequest(url="https://example.com", events=events))
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_what_happens_as_its_webhook_is_disabled_is_given_up_and_not_looked_at_for_ever(database: Database) -> None:
+    tenant = (await Tenants(database).ensure(["default"]))["default"]
+    async with database.tenant_tx(tenant) as connection:
+        webhook = await connection.fetchval(
+            "INSERT INTO webhook (tenant_id, url, events, secret, disabled_at)"
+            " VALUES (malha_tenant(), 'https://example.com', '{job.done}', 's', now()) RETURNING id"
+        )
+        delivery = await connection.fetchval(
+            "INSERT INTO webhook_delivery (tenant_id, webhook_id, event, object_id, data)"
+            " VALUES (malha_tenant(), $1, 'job.done', $1, '{}') RETURNING id",
+            webhook,
+        )
+    out = Outbound(LOOPBACK)
+    assert await Delivering(database, QUICK, out).run(tenant, delivery) is None
+    out.close()
+    async with database.tenant_tx(tenant) as connection:
+        row = await connection.fetchrow("SELECT status, reason, ended_at IS NOT NULL FROM webhook_delivery")
+    assert tuple(row) == ("failed", "WEBHOOK_DISABLED", True)

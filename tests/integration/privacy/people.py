@@ -8,6 +8,7 @@ from integration.store.rows import Filled, fill
 
 from malha.privacy.subjects import Kind, Subject
 from malha.recording.blobs import DirectoryBlobs, RecordedFiles
+from malha.runtime.job_files import JobFiles
 from malha.store.database import Database
 
 
@@ -70,3 +71,19 @@ def put_file(directory: Path, whose: Person, conversation: uuid.UUID, name: str 
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"sealed")
     return file
+
+
+async def named_jobs(database: Database, whose: Person, directory: Path, name: str, *statuses: str) -> list[Path]:
+    """Jobs that name a conversation without being bound to it, and the recordings that wait for them."""
+    lying = []
+    for status in statuses:
+        async with database.tenant_tx(whose.tenant) as connection:
+            job = await connection.fetchval(
+                "INSERT INTO job (tenant_id, kind, status, input) VALUES ($1, 'transcribe', $2, $3) RETURNING id",
+                whose.tenant, status, {"conversation_id": name},
+            )  # fmt: skip
+        file = JobFiles(directory, 0).path(whose.tenant, job)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"RIFF")
+        lying.append(file)
+    return lying

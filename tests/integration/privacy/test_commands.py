@@ -142,4 +142,4 @@ async def test_holds_and_retention(database: Database, place: Path) -> None:
     ended = await in_thread("retention", "release", "--customer", "c", "--tenant", tenant)
     assert ended.stdout == f"customer {someone.item} is held no more\n"
     swept = await in_thread("retention", "run", "--json")
-    assert json.loads(swept.stdout)["tenants"][tenant] == {"conversations": 0, "recordings": 0, "left_files": 0}
+    assert json.loads(swept.stdout)["tenants"][tenant] == {"conversations": 0, "customers": 0, "recordings": 0, "left_files": 0}

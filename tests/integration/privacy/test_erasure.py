@@ -6,13 +6,14 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from integration.privacy.people import more_conversations, person, put_file, recorded, rows
+from integration.privacy.people import more_conversations, named_jobs, person, put_file, recorded, rows
 
 from malha.privacy.catalogue import KEPT, OF_CONVERSATION, OF_CUSTOMER
 from malha.privacy.erasure import Eraser
 from malha.privacy.holds import Holds
 from malha.privacy.subjects import Subject, find
 from malha.runtime.errors import FailedPrecondition, NotFound, Unavailable
+from malha.runtime.job_files import JobFiles
 from malha.store.backup import backup
 from malha.store.database import Database
 from malha.store.restore import restore
@@ -66,6 +67,60 @@ async def test_a_customer_goes_from_every_table_and_nobody_elses_rows_do(databas
     ]
 
 
+PLANT = """
+UPDATE customer SET external_id = $1, name = $1, email = $1, phone = $1, source = $1;
+UPDATE conversation SET external_id = $1, subject = $1;
+UPDATE live_session SET config = $1::bytea, flags = to_jsonb($1), committed = to_jsonb($1);
+UPDATE event SET body = to_jsonb($1), segment_id = $1;
+UPDATE segment SET text = $1, words = jsonb_build_array($1), speaker = $1;
+UPDATE message SET text = $1, external_id = $1, sender_id = $1;
+UPDATE state SET key = $1, value = to_jsonb($1);
+UPDATE insight SET body = to_jsonb($1);
+UPDATE feedback SET comment = $1, author = $1;
+UPDATE speaker SET name = $1, consent = to_jsonb($1);
+UPDATE interaction SET body = to_jsonb($1);
+UPDATE ai_call SET reason = $1;
+UPDATE ai_cache SET body = to_jsonb($1);
+UPDATE job SET input = to_jsonb($1), result = to_jsonb($1);
+UPDATE recording_key SET wrapped = $1::bytea
+"""
+MARK = "zanzibar"
+
+
+async def test_nothing_of_a_planted_customer_is_found_in_any_table_or_file(
+    store: StoreSettings, database: Database, tmp_path: Path
+) -> None:
+    """Searched as who owns the tables: queues, days of events and what no service may read included."""
+    gone, owner = await person(database), await asyncpg.connect(store.owner_url)
+    try:
+        await owner.execute(f"SELECT set_config('malha.tenant', '{gone.tenant}', false)")
+        for statement in PLANT.replace("$1", f"'{MARK}'::text").split(";\n"):
+            await owner.execute(statement)
+        put_file(tmp_path / "recordings", gone, gone.item)
+        await named_jobs(database, gone, tmp_path, MARK, "queued", "failed", "cancelled")
+        async with database.tenant_tx(gone.tenant) as connection:
+            await connection.execute("SELECT malha_enqueue('transcribe', id) FROM job WHERE status = 'queued'")
+        assert OF_CONVERSATION.keys() - {"recording"} <= await found(owner, MARK)
+        eraser = Eraser(database, recorded(tmp_path / "recordings"), JobFiles(tmp_path, 0))
+        await eraser.erase(gone.subject("customer"), "test")
+        assert await found(owner, MARK) == set()
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    finally:
+        await owner.close()
+
+
+async def found(owner: asyncpg.Connection, text: str) -> set[str]:
+    """The tables that hold a text, as it is or as bytes."""
+    tables = await owner.fetch("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'")
+    holding = set()
+    for table in (row["relname"] for row in tables):
+        if await owner.fetchval(
+            f"SELECT EXISTS (SELECT FROM {table} t WHERE t::text LIKE ANY($1))", [f"%{text}%", f"%{text.encode().hex()}%"]
+        ):
+            holding.add("event" if table.startswith("event_") else table)
+    return holding
+
+
 async def test_a_conversation_goes_and_its_customer_stays(database: Database, tmp_path: Path) -> None:
     someone = await person(database)
     (other,) = await more_conversations(database, someone, 1)
@@ -75,6 +130,32 @@ async def test_a_conversation_goes_and_its_customer_stays(database: Database, tm
     async with database.tenant_tx(someone.tenant) as connection:
         assert [row["id"] for row in await connection.fetch("SELECT id FROM conversation")] == [other]
         assert await connection.fetchval("SELECT count(*) FROM event") == 2
+
+
+async def test_jobs_that_name_a_conversation_go_with_it_and_their_recordings_too(database: Database, tmp_path: Path) -> None:
+    """One that waits would make the conversation again; all of them hold its name."""
+    gone, kept = await person(database), await person(database)
+    files = await named_jobs(database, gone, tmp_path, "call", "queued", "running", "failed")
+    others = [
+        *await named_jobs(database, gone, tmp_path, "another", "queued"),
+        *await named_jobs(database, kept, tmp_path, "call", "queued"),
+    ]
+    eraser = Eraser(database, recorded(tmp_path / "recordings"), JobFiles(tmp_path, 0))
+    assert (await eraser.plan(gone.subject("conversation"))).counts["job"] == 1 + 3
+    erased = await eraser.erase(gone.subject("conversation"), "test")
+    assert erased.counts["job"] == 1 + 3
+    assert (await rows(database, gone.tenant, "job"), await rows(database, kept.tenant, "job")) == (1, 2)
+    assert not any(file.exists() for file in files)
+    assert all(file.exists() for file in others)
+
+
+async def test_jobs_go_whoever_deletes_the_conversation(database: Database, tmp_path: Path) -> None:
+    someone = await person(database)
+    await named_jobs(database, someone, tmp_path, "call", "queued")
+    await named_jobs(database, someone, tmp_path, "another", "queued")
+    async with database.tenant_tx(someone.tenant) as connection:
+        await connection.execute("DELETE FROM conversation")
+        assert await connection.fetchval("SELECT array_agg(conversation_name) FROM job") == ["another"]
 
 
 async def test_asked_again_it_tells_the_same(database: Database, tmp_path: Path) -> None:
@@ -203,6 +284,7 @@ async def test_another_tenants_is_not_found(database: Database, tmp_path: Path) 
 async def test_a_restore_of_an_older_backup_erases_again(store: StoreSettings, tmp_path: Path) -> None:
     async with await Database.connect(store) as database:
         gone, kept = await person(database), await person(database)
+        await named_jobs(database, gone, tmp_path, "call", "queued")
         await backup(store, tmp_path / "old.backup")
         first = await Eraser(database, recorded(tmp_path)).erase(gone.subject("customer"), "test")
     await restore(store, tmp_path / "old.backup", replace=True)

@@ -39,7 +39,7 @@ async def test_listed_and_exported(conversation: Conversation, make: Make, place
     listed = await run("list", *whose, "--json")
     (found,) = json.loads(listed.stdout)["recordings"]
     assert (found["conversation"], found["seconds"], found["files"]) == (str(conversation.id), 3.0, 1)
-    assert "  3 s  1 channels" in (await run("list", *whose)).stdout
+    assert "  3 s  1 channel" in (await run("list", *whose)).stdout
     done = await run("export", "--conversation", "call", *whose, "--json")
     assert done.exit_code == 0, done.output
     (path,) = json.loads(done.stdout)["files"]

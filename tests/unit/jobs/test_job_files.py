@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from malha.runtime.errors import NotFound, ResourceExhausted
-from malha.runtime.job_files import FORSAKEN_SECONDS, JobFiles
+from malha.runtime.job_files import CLAIMED_SECONDS, FORSAKEN_SECONDS, JobFiles
 
 TENANT, JOB = uuid.uuid4(), uuid.uuid4()
 
@@ -71,3 +71,14 @@ def test_what_is_forsaken_is_swept_and_jobs_are_asked_about(files: JobFiles) -> 
         os.utime(path, (old, old))
     assert files.sweep() == [(TENANT, JOB)]
     assert {path.name for path in directory.iterdir()} == {kept, files.path(TENANT, JOB).name}
+
+
+def test_a_job_is_asked_about_minutes_after_it_took_its_file_over_however_old_that_is(files: JobFiles) -> None:
+    name = upload(files)
+    old = time.time() - FORSAKEN_SECONDS + 60
+    os.utime(files.path(TENANT, JOB).parent / name, (old, old))
+    files.claim(name, TENANT, JOB)
+    assert files.sweep() == []
+    old = time.time() - CLAIMED_SECONDS - 1
+    os.utime(files.path(TENANT, JOB), (old, old))
+    assert files.sweep() == [(TENANT, JOB)]

@@ -63,3 +63,11 @@ def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
     with pytest.raises(FailedPrecondition):
         Signer(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_checking_a_report_makes_no_key(tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="MALHA_DATA_DIR"):
+        Signer(tmp_path / "fresh", make=False)
+    assert not (tmp_path / "fresh").exists()
+    Signer(tmp_path)
+    assert Signer(tmp_path, make=False).public_key == Signer(tmp_path).public_key
