@@ -7,11 +7,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DEMO_LANG ?= en
 DISTS := gen services edge sdk
 EDITABLE := -e ./gen -e './services[local]' -e ./edge -e ./sdk
+VLLM := .venvs/vllm
+VLLM_PYTHON ?= python3.11
+TINY_MODELS := .venvs/models
 
-.PHONY: help demo up test check bench generate checkgenerate lint format clean
+.PHONY: help demo up test check bench vllm-test-server generate checkgenerate lint format clean
 
 help: ## Lists the targets.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
 $(VENV)/.base: constraints.txt $(DISTS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "malha: Python 3.11 or later is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -29,6 +32,15 @@ $(VENV)/.dev: $(VENV)/.whisper .ci/requirements-dev.txt
 	$(PIP) -r .ci/requirements-dev.txt -e './services[local,faster-whisper,bench]'
 	@touch $@
 
+$(VLLM)/.installed: .ci/vllm-test-server.sh .ci/requirements-vllm.txt
+	@sh .ci/vllm-test-server.sh $(VLLM_PYTHON) $(VLLM)
+	@touch $@
+
+$(TINY_MODELS)/.tiny-qwen2: $(VLLM)/.installed $(wildcard tests/fakes/tiny_qwen2*.py)
+	@echo "[3/3] $(TINY_MODELS): a tiny Qwen2 that answers in Portuguese, and its INT4 form"
+	@$(VLLM)/bin/python tests/fakes/tiny_qwen2.py $(TINY_MODELS)
+	@touch $@
+
 demo: $(VENV)/.base ## A live call, spoken, transcribed and shown. DEMO_LANG=pt or es pulls a Whisper model first.
 	@if [ "$(DEMO_LANG)" != en ]; then $(MAKE) --no-print-directory $(VENV)/.whisper; fi
 	@$(BIN)/malha demo --lang $(DEMO_LANG)
@@ -44,6 +56,9 @@ check: $(VENV)/.dev lint ## Lint, types and the quick tests: under three minutes
 
 bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
 	$(BIN)/malha bench live --sessions 200 --seconds 20 --engine null
+
+vllm-test-server: $(TINY_MODELS)/.tiny-qwen2 ## vLLM and a tiny model in .venvs, for the tests that are marked vllm: about three minutes.
+	@echo "$(VLLM)/bin/vllm serve $(TINY_MODELS)/tiny-qwen2"
 
 generate: $(VENV)/.dev ## Code from the contracts, .env.example from the settings.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh .ci/generate.sh .

@@ -1,0 +1,168 @@
+"""One call of one deployment: its place, its deadlines, its breaker's verdict, its cost; told to the accounts however it ends."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+
+from malha.chat import metrics
+from malha.chat.accounts import Account, Hold
+from malha.chat.calls import Call, Outcome
+from malha.chat.deployments import Deployed
+from malha.chat.engine import Ask, Delta, Ended, Piece
+from malha.chat.errors import BreakerOpen, BudgetExhausted, ModelAnswerInvalid, ModelTimeout, PromptTooLong
+from malha.chat.prompts import tokens_of
+from malha.chat.schema import check_answer
+from malha.runtime.errors import MalhaError
+
+MOST_CHARACTERS: Final = 200_000
+"""Of an answer; a message of the contract has no more."""
+FIRST_SHARE: Final = 0.6
+"""Of the time that is left, how much a deployment may take to its first token while others could be asked."""
+_NOT_ITS_FAULT: Final = frozenset({Outcome.BUDGET, Outcome.CUT, Outcome.REFUSED, Outcome.CANCELLED})
+_KEY_REFUSED: Final = frozenset({"401", "403", "404"})
+"""Refused because of the deployment, not of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to have answered. ``timeout_seconds``: None, the alias's."""
+
+    alias: str
+    purpose: str
+    ask: Ask
+    max_tokens: int | None = None
+    timeout_seconds: float | None = None
+
+
+class Attempt:
+    """One call of one deployment, told to the accounts however it ends."""
+
+    def __init__(
+        self, deployed: Deployed, question: Question, account: Account, tokens: int, deadline: float, *, last: bool, degraded: bool = False
+    ) -> None:
+        self.deployed = deployed
+        self.text = ""
+        self.finish_reason = "stop"
+        self.prompt_tokens = tokens
+        self.completion_tokens = 0
+        self.cost = 0.0
+        self.model = deployed.settings.model_name or deployed.name
+        settings = deployed.settings
+        most = min(question.max_tokens or settings.max_tokens, max(settings.context_tokens - tokens, 0))
+        self._ask: Ask = replace(question.ask, max_tokens=most)
+        self._account = account
+        self._degraded = degraded
+        now = asyncio.get_running_loop().time()
+        left = max(deadline - now, 0.0)
+        self._deadline = min(deadline, now + settings.timeouts.total_seconds)
+        self._first_by = min(self._deadline, now + min(settings.timeouts.first_token_seconds, left if last else left * FIRST_SHARE))
+        self._first_token: float | None = None
+        self._began = time.monotonic()
+        self._told = False
+
+    async def run(self) -> AsyncGenerator[Delta, None]:
+        """The deltas. Raises a MalhaError where there is no whole answer, or the answer is none."""
+        if self._ask.max_tokens <= 0:
+            raise PromptTooLong(f"the prompt does not fit the {self.deployed.settings.context_tokens} tokens of the model")
+        if not self.deployed.breaker.enter():
+            metrics.CALLS.labels(self.deployed.name, Outcome.BREAKER_OPEN).inc()
+            raise BreakerOpen("the model failed too often and is left alone for a while")
+        hold: Hold | None = None
+        outcome, reason, retry_seconds = Outcome.CANCELLED, "", None
+        try:
+            async with self.deployed.places.place(self._first_by):
+                hold = await self._account.reserve(self.deployed, self.prompt_tokens, self._ask.max_tokens)
+                async with aclosing(self._pieces(hold)) as pieces:
+                    async for delta in pieces:
+                        yield delta
+            self._check()
+            outcome = Outcome.OK
+        except MalhaError as error:
+            outcome, reason, retry_seconds = Outcome.of(error), error.reason, error.retry_seconds
+            if error.metadata.get("status") in _KEY_REFUSED:
+                outcome = Outcome.MISCONFIGURED
+            raise
+        finally:
+            if hold is None:  # it was never asked: no place, or no budget
+                self.deployed.breaker.left()
+                metrics.CALLS.labels(self.deployed.name, outcome).inc()
+            else:
+                self._judge(outcome, retry_seconds)
+                self._account.settle(self._call(outcome, reason), hold)
+
+    def _judge(self, outcome: Outcome, retry_seconds: float | None) -> None:
+        """Tell the breaker what the call says of its server."""
+        breaker = self.deployed.breaker
+        if outcome is Outcome.OK:
+            breaker.succeeded()
+        elif outcome in _NOT_ITS_FAULT:
+            breaker.left()
+        else:
+            breaker.failed(retry_seconds)
+
+    async def _pieces(self, hold: Hold) -> AsyncGenerator[Delta, None]:
+        limit, stall = self._first_by, self.deployed.settings.timeouts.stall_seconds
+        loop = asyncio.get_running_loop()
+        async with aclosing(self.deployed.engine.stream(self._ask)) as stream:
+            while (piece := await _next(stream, min(limit, self._deadline))) is not None:
+                if isinstance(piece, Ended):
+                    self._end(piece)
+                    continue
+                if self._first_token is None:
+                    self._first_token = time.monotonic() - self._began
+                limit = loop.time() + stall
+                self.text += piece.text
+                if len(self.text) > MOST_CHARACTERS:
+                    raise ModelAnswerInvalid("the model does not stop", reason="MODEL_ANSWER_TOO_LONG")
+                if hold.tokens is not None and tokens_of(self.text) > hold.tokens:
+                    raise BudgetExhausted("the tenant's budget for models ran out", quota="budget")
+                yield piece
+
+    def _end(self, ended: Ended) -> None:
+        self._told = ended.completion_tokens is not None
+        self.finish_reason = ended.finish_reason
+        self.model = ended.model or self.model
+        if ended.prompt_tokens is not None:
+            self.prompt_tokens = ended.prompt_tokens
+        if ended.completion_tokens is not None:
+            self.completion_tokens = ended.completion_tokens
+
+    def _check(self) -> None:
+        """Raise ModelAnswerInvalid or ModelAnswerCut for an answer that is none."""
+        if self._ask.schema is not None:
+            self.text = check_answer(self.text, self._ask.schema, cut=self.finish_reason == "length")
+        elif not self.text.strip():
+            raise ModelAnswerInvalid("the model answered nothing", reason="MODEL_ANSWER_EMPTY")
+
+    def _call(self, outcome: Outcome, reason: str) -> Call:
+        """What it came to. Tokens the model did not tell are estimated."""
+        if not self._told:
+            self.completion_tokens = tokens_of(self.text) if self.text else 0
+        self.cost = self.deployed.settings.prices.cost(self.prompt_tokens, self.completion_tokens)
+        return Call(
+            self.deployed.name,
+            self.model,
+            outcome,
+            reason,
+            self.prompt_tokens,
+            self.completion_tokens,
+            time.monotonic() - self._began,
+            self._first_token,
+            self.cost,
+            degraded=self._degraded,
+        )
+
+
+async def _next(stream: AsyncGenerator[Piece, None], deadline: float) -> Piece | None:
+    """The next piece, None after the last. Raises ModelTimeout.
+
+    The time-out stands around this one step: around the generator's whole it would also end whoever reads from it.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await anext(stream, None)
+    except TimeoutError:
+        raise ModelTimeout("the model took too long") from None

@@ -1,0 +1,254 @@
+"""One stream of Chat: messages are read while an answer is under way, answered one after the other, and stopped on request."""
+
+import asyncio
+from collections import deque
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+
+from malha.api.chat.v1 import chat_pb2 as api
+from malha.chat.answering import Answerer, Chatting, Told
+from malha.chat.engine import Role, Source, Turn
+from malha.chat.prompts import tokens_of
+from malha.chat.router import Answer
+from malha.chat.settings import ChatSettings
+from malha.runtime import logs
+from malha.runtime.errors import DeadlineExceeded, Internal, InvalidArgument, MalhaError, ResourceExhausted
+from malha.runtime.logs import Event
+from malha.runtime.stream import Stream
+
+log = logs.get("chat.session")
+
+ChatStream = Stream[api.ChatRequest, api.ChatResponse]
+ROLES: Final = {
+    api.AUTHOR_UNSPECIFIED: Role.USER,
+    api.AUTHOR_USER: Role.USER,
+    api.AUTHOR_ASSISTANT: Role.ASSISTANT,
+    api.AUTHOR_SYSTEM: Role.SYSTEM,
+}
+MOST_INSTRUCTIONS: Final = 200_000
+"""Characters of a stream's instructions together."""
+
+
+_CANCELLED: Final = "cancelled"
+
+
+class ReaderSlow(DeadlineExceeded):
+    """The answer is not read: read it, or cancel it."""
+
+    default_reason = "READER_SLOW"
+
+
+_FATAL: Final = (ResourceExhausted, InvalidArgument, ReaderSlow)
+"""What ends the stream with its status. Other failures end one answer, and the stream goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A message of the stream. ``asked``: it is to be answered."""
+
+    turn: Turn
+    asked: bool
+
+
+@dataclass(slots=True)
+class _Underway:
+    """An answer that is being given. Times by the monotonic clock."""
+
+    began: float
+    text: str = ""
+    first: float | None = None
+    told: Told | None = None
+
+
+class Session:
+    """Runs one stream. ``model`` is named for answers that ended before one could be asked."""
+
+    def __init__(self, stream: ChatStream, answerer: Answerer, chat: Chatting, settings: ChatSettings, model: str) -> None:
+        self._stream = stream
+        self._answerer = answerer
+        self._chat = chat
+        self._settings = settings
+        self._model = model
+        self._instructions = ""
+        self._context: deque[Turn] = deque(maxlen=settings.chat_context_messages)
+        self._waiting: deque[_Said] = deque()
+        self._questions = 0
+        self._wake = asyncio.Event()
+        self._finished = False
+        self._answering: asyncio.Task[None] | None = None
+        self._cancel_next = False
+        self._answers = 0
+
+    async def run(self) -> None:
+        """Until the client finishes or is lost. Raises what ends the stream otherwise."""
+        worker = asyncio.create_task(self._work(), name="chat-answers")
+        worker.add_done_callback(self._worker_ended)
+        try:
+            async for request in self._stream:
+                self._take(request)
+            self._finished = True
+            self._wake.set()
+            await asyncio.wait([worker])
+        finally:
+            worker.cancel()
+            await asyncio.wait([worker])
+        worker.result()
+        await self._send(api.ChatResponse(closed=api.Closed(answers=self._answers)))
+
+    def _take(self, request: api.ChatRequest) -> None:
+        if request.WhichOneof("request") == "cancel":
+            self._cancel()
+            return
+        message = request.message
+        said = _Said(Turn(ROLES[message.author], message.text), ROLES[message.author] is Role.USER and not message.context)
+        most = self._settings.chat_waiting_messages
+        if (said.asked and self._questions >= most) or len(self._waiting) >= most + self._settings.chat_context_messages:
+            raise ResourceExhausted(
+                "too many messages wait: read the answers first", reason="TOO_MANY_MESSAGES", retry_seconds=1.0, quota="waiting_messages"
+            )
+        self._questions += said.asked
+        self._waiting.append(said)
+        self._wake.set()
+
+    def _cancel(self) -> None:
+        """Stop the answer under way, or the one that is about to be."""
+        if self._answering is not None:
+            self._answering.cancel()
+        elif self._questions:
+            self._cancel_next = True
+
+    def _worker_ended(self, worker: "asyncio.Task[None]") -> None:
+        """While the session reads, a status must leave before its read is cancelled: the stream sees to that."""
+        if worker.cancelled() or (error := worker.exception()) is None:
+            return
+        if isinstance(error, MalhaError):
+            self._stream.end(error)
+        else:
+            log.error(Event.RPC_DEFECT, cause=error, service="chat")
+            self._stream.end(Internal("a defect of Malha; its log has the place"))
+
+    async def _work(self) -> None:
+        """Take messages in their order until the last one is answered."""
+        while True:
+            while self._waiting:
+                said = self._waiting.popleft()
+                if said.asked:
+                    with self._answerer.underway.answering(self._chat.conversation):
+                        await self._answer_one(said.turn.text)
+                    self._questions -= 1
+                else:
+                    await self._note(said.turn)
+            if self._finished:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _note(self, turn: Turn) -> None:
+        """Context. Instructions are the caller's own words and stay as they are."""
+        if turn.role is not Role.SYSTEM:
+            self._context.append(Turn(turn.role, await self._answerer.scrub(self._chat, turn.text)))
+            return
+        if len(self._instructions) + len(turn.text) > MOST_INSTRUCTIONS:
+            raise InvalidArgument("the instructions are too long together", reason="PROMPT_TOO_LONG")
+        self._instructions = f"{self._instructions}\n\n{turn.text}" if self._instructions else turn.text
+
+    async def _answer_one(self, text: str) -> None:
+        """One answer, to its `message_end`, however it ends."""
+        underway = _Underway(monotonic())
+        question = await self._answerer.scrub(self._chat, text)
+        reason = ""
+        self._answering = asyncio.create_task(self._answer(underway, question), name="chat-answer")
+        if self._cancel_next:
+            self._cancel_next = False
+            self._answering.cancel()
+        try:
+            await asyncio.wait([self._answering])
+        except asyncio.CancelledError:
+            await self._give_up(underway)
+            raise
+        task, self._answering = self._answering, None
+        if task.cancelled():
+            reason = _CANCELLED
+        elif (error := task.exception()) is not None:
+            if not isinstance(error, MalhaError) or isinstance(error, _FATAL):
+                raise error
+            reason = error.reason
+        await self._end(underway, question, reason)
+
+    async def _answer(self, underway: _Underway, question: str) -> None:
+        pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Told):
+                    underway.told = piece
+                    continue
+                if underway.first is None:
+                    underway.first = monotonic() - underway.began
+                underway.text += piece.text
+                await self._send(api.ChatResponse(delta=api.Delta(text=piece.text)))
+
+    async def _give_up(self, underway: _Underway) -> None:
+        """The client is lost: stop the model, keep what was sent."""
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait([self._answering])
+        self._answerer.keep_later(self._chat, underway.text)
+
+    async def _end(self, underway: _Underway, question: str, reason: str) -> None:
+        """Keep the exchange and tell how it ended. An answer that cannot be kept is told all the same."""
+        message_id = None
+        try:
+            message_id = await self._answerer.keep_later(self._chat, underway.text)
+        except MalhaError as error:
+            reason = reason or error.reason
+        except TimeoutError:
+            reason = reason or "STORE_UNAVAILABLE"
+        if self._chat.conversation is None and underway.text:
+            self._context += [Turn(Role.USER, question), Turn(Role.ASSISTANT, underway.text)]
+        self._answers += 1
+        end = self._message_end(underway, reason)
+        end.message_id = str(message_id or "")
+        await self._send(api.ChatResponse(message_end=end))
+
+    def _message_end(self, underway: _Underway, reason: str) -> api.MessageEnd:
+        told = underway.told
+        end = api.MessageEnd(total=_duration(monotonic() - underway.began), first_token=_duration(underway.first))
+        if told is None:
+            end.model = self._model
+            end.finish_reason = _CANCELLED if reason == _CANCELLED else "error"
+            end.reason = "" if reason == _CANCELLED else reason
+            end.completion_tokens = tokens_of(underway.text) if underway.text else 0
+            return end
+        answer: Answer = told.answer
+        end.model, end.engine = answer.model, answer.engine
+        end.prompt_tokens, end.completion_tokens = answer.prompt_tokens, answer.completion_tokens
+        end.finish_reason, end.reason = answer.finish_reason, answer.reason or reason
+        end.degraded, end.cached, end.cost = answer.degraded, told.cached, answer.cost
+        if underway.text:
+            end.citations.extend(map(citation, told.sources))
+        return end
+
+    async def _send(self, response: api.ChatResponse) -> None:
+        """Send once there is room. A client that has stopped reading must not hold its place at the model for ever."""
+        try:
+            async with asyncio.timeout(self._settings.chat_reader_seconds):
+                await self._stream.send(response)
+        except TimeoutError:
+            raise ReaderSlow(f"the answer was not read for {self._settings.chat_reader_seconds:g} s") from None
+
+
+def citation(source: Source) -> api.Citation:
+    """A piece of a document, as the contract has it."""
+    return api.Citation(document_id=source.document_id, title=source.title, quote=source.text, score=source.score)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
