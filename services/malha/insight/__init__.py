@@ -1,0 +1,1 @@
+"""Insight: advice for the operator while the call goes on."""

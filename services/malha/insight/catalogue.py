@@ -1,0 +1,180 @@
+"""Whether a message keeps to the catalogue: it offers, grants and promises nothing, and names no price, that the tenant has not listed.
+
+What a customer says is no source for that, however often it is said: it may be told as the customer's wish or words, and no more. An agent's words may
+be told as facts, a knowledge base's as well; what is offered has to be in the catalogue.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from malha.insight.claims import amounts, claim, first, plain
+from malha.insight.domain import InsightType, Offer, Utterance
+from malha.insight.evidence import numbers
+from malha.insight.words import content, words
+
+_HANDING: Final = ("offer", "grant", "hand_out", "suggest")
+_ADDED: Final = re.compile(
+    r"\b(?:e|y|and|mais|mas|plus|com|con|with|ademais|alem de|junto com|e tambem|y tambien)\s+(?:um|uma|un|una|a|an|outro|outra|otro|otra|dois|duas|dos|\d+)\s+(\w+)"
+)
+"""What comes on top: ``e um celular``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What may be relied on."""
+
+    named: tuple[Offer, ...]
+    """The offers the message names."""
+    listed: str
+    """All that catalogue and knowledge base say."""
+    agents: str
+    """What agents said."""
+    language: str
+
+    @property
+    def named_text(self) -> str:
+        return "\n".join(_text(offer) for offer in self.named)
+
+
+def keeps_to_catalogue(
+    message: str, kind: InsightType, language: str, window: Sequence[Utterance], offers: Sequence[Offer], knowledge: Sequence[str] = ()
+) -> bool:
+    """Whether a message may be shown, as far as offers, prices and promises go. ``message`` is plain text, ``language`` a BCP 47 tag."""
+    listed = "\n".join([*(_text(offer) for offer in offers), *knowledge])
+    agents = "\n".join(utterance.text for utterance in window if utterance.role == "agent")
+    sources = Sources(named_offers(message, language, offers), listed, agents, language)
+    if kind is InsightType.UPSELL and not sources.named:
+        return False
+    if not all(_keeps(sentence, sources) for sentence in sentences(message)):
+        return False
+    return not (_accepts(message) and _uncovered(plain(message), amounts(message), listed))
+
+
+def named_offers(message: str, language: str, offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """The offers whose names stand in a message; of names within each other the longest."""
+    said = _stems(message, language)
+    found = [(offer, stems) for offer in offers if (stems := _stems(offer.name, language)) and _within(stems, said)]
+    return tuple(offer for offer, stems in found if not any(len(others) > len(stems) and _within(stems, others) for _, others in found))
+
+
+def sentences(message: str) -> list[str]:
+    """A message in sentences, parted before an imperative that hands something out as well."""
+    found: list[str] = []
+    for part in re.split(r"[;!?\n]+|[.:](?!\d)|\s[\u2013\u2014-]\s", message):
+        rest = part
+        while (at := _imperative(rest)) > 0:
+            found.append(rest[:at])
+            rest = rest[at:].lstrip(" ,")
+        found.append(rest)
+    return [each.strip(" ,") for each in found if each.strip(" ,")]
+
+
+def _imperative(sentence: str) -> int:
+    """Where another clause begins with an imperative that hands something out; 0: nowhere."""
+    for comma in re.finditer(r",\s+(?:(?:e|y|and|ent\u00e3o|entonces|then|so)\s+)?|\s(?:e|y|and)\s", sentence):
+        rest = plain(sentence[comma.end() :])
+        if any((match := claim(name).match(rest)) and match.end() for name in ("offer", "grant", "suggest", "tell")):
+            return comma.end()
+    return 0
+
+
+def _keeps(sentence: str, sources: Sources) -> bool:
+    text, said = plain(sentence), amounts(sentence)
+    if _refuses(text):
+        return True
+    handing = {name for name in _HANDING if claim(name).search(text)}
+    if handing & {"hand_out"} and _reports(text, claim("hand_out")):
+        handing -= {"hand_out"}
+    goods = bool(said or claim("benefit").search(text) or claim("product").search(text))
+    if handing & {"offer", "grant", "hand_out"} or (handing and goods):
+        return _offers_listed(sentence, text, sources, free="offer" not in handing and not handing & {"grant", "hand_out"})
+    if not _uncovered(text, said, sources.listed) or not _uncovered(text, said, sources.agents):
+        return True
+    if claim("careful").match(text) and not said:
+        return True
+    return _reports(text, claim("benefit")) if claim("benefit").search(text) else _reports(text, None) or _billed(text)
+
+
+def _offers_listed(sentence: str, text: str, sources: Sources, *, free: bool) -> bool:
+    """Whether all that a sentence hands out is in the offers the message names; ``free``: other words may stand in it as well."""
+    ours = plain(sources.named_text)
+    if numbers(sentence, sources.language) - numbers(sources.named_text, sources.language):
+        return False
+    if any(match.group() not in ours for match in claim("benefit").finditer(text)):
+        return False
+    known = set(_stems(sources.named_text, sources.language))
+    added = [word for word in _ADDED.findall(text) if word not in ours and not claim("service").match(word)]
+    if added:
+        return False
+    if named_offers(sentence, sources.language, sources.named):
+        return True
+    if claim("product").search(text):
+        return False
+    rest = [word for word in words(sentence, sources.language) if word.stem not in known and not _ordinary(word.folded)]
+    goods = content(tuple(rest), sources.language)
+    services = [word for word in re.findall(r"[\w-]+", text) if claim("service").fullmatch(word)]
+    return free or (not goods and bool(services) and not claim("grant").search(text))
+
+
+def _ordinary(word: str) -> bool:
+    """Whether a word is none of goods: a service, whom it is for, or the verb itself."""
+    word = plain(word)
+    return any(
+        claim(name).fullmatch(word) for name in ("service", "customer", "report", "offer", "hand_out", "tell", "careful")
+    ) or word in ("of", "offer", "give")
+
+
+def _uncovered(text: str, said: set[str], source: str) -> bool:
+    """Whether amounts or advantages are named that a source does not name."""
+    folded = plain(source)
+    return bool(said - amounts(source)) or any(match.group() not in folded for match in claim("benefit").finditer(text))
+
+
+def _reports(text: str, what: re.Pattern[str] | None) -> bool:
+    """Whether a sentence only tells what the customer says or wants, before it names the advantage; nothing in it may grant it."""
+    if any(claim(name).search(text) for name in ("offer", "grant", "tell")):
+        return False
+    limit = first([what], text) if what is not None else first([re.compile(r"[\d%$\u20ac\u00a3]")], text)
+    head = text[:limit]
+    subject = claim("customer").search(head)
+    verb = claim("report").search(head, subject.end()) if subject else claim("report_alone").match(head)
+    if verb is None:
+        return False
+    grants = claim("granted").search(text)
+    return grants is None or re.search(r"\b(?:que|that)\b", text[verb.end() : grants.start()]) is not None
+
+
+def _billed(text: str) -> bool:
+    """Whether a sentence tells what a bill came to."""
+    return claim("billed").search(text) is not None and claim("granted").search(text) is None
+
+
+def _refuses(text: str) -> bool:
+    """Whether a sentence advises against it, and no second half turns that round."""
+    refusal = claim("refuse").search(text)
+    if refusal is None or claim("twist").search(text):
+        return False
+    rest = text[: refusal.start()] + " " + text[refusal.end() :]
+    return not any(claim(name).search(rest) for name in ("offer", "grant"))
+
+
+def _accepts(message: str) -> bool:
+    return any(claim("accept").match(plain(sentence)) and not _refuses(plain(sentence)) for sentence in _clauses(message))
+
+
+def _clauses(message: str) -> list[str]:
+    return [clause.strip() for clause in re.split(r"[;!?\n,]+|[.:](?!\d)|\s(?:e|y|and)\s", message) if clause.strip()]
+
+
+def _text(offer: Offer) -> str:
+    return "\n".join((offer.name, offer.description, offer.price, *offer.keywords))
+
+
+def _stems(text: str, language: str) -> list[str]:
+    return [word.stem for word in words(text, language)]
+
+
+def _within(stems: Sequence[str], said: Sequence[str]) -> bool:
+    return any(list(said[at : at + len(stems)]) == list(stems) for at in range(len(said) - len(stems) + 1))

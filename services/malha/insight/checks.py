@@ -1,0 +1,36 @@
+"""What a tenant may not set: rules that can never match, policies with zero limits, a glossary that maps a word to itself."""
+
+from collections import Counter
+
+from malha.api.insight.v1 import rules_pb2
+from malha.insight import specs
+from malha.insight.keywords import Keywords
+from malha.insight.messages import offer_of, policy_of, rule_spec
+from malha.runtime.errors import InvalidArgument
+from malha.text.glossary import Glossary
+
+
+def check_rule(rule: rules_pb2.Rule) -> None:
+    """Raise InvalidArgument (INVALID_RULE) for a rule that is malformed or can never match."""
+    specs.check_rule(rule_spec(rule))
+
+
+def check_configuration(configuration: rules_pb2.Configuration) -> None:
+    """Raise InvalidArgument, its violations naming each place."""
+    Glossary.of(dict(configuration.glossary))
+    for policy in configuration.policies:
+        policy_of(policy).check()
+    Keywords(tuple(configuration.keywords), tuple(offer_of(offer) for offer in configuration.catalogue))
+    _check_unique("policies", [policy.name for policy in configuration.policies])
+    _check_unique("catalogue", [offer.id for offer in configuration.catalogue])
+    _check_unique("thresholds", [str(threshold.type) for threshold in configuration.thresholds])
+
+
+def _check_unique(field: str, names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidArgument(
+            f"configuration.{field} has two of the same name",
+            reason="DUPLICATE_NAME",
+            violations={f"configuration.{field}": "two of the same name"},
+        )

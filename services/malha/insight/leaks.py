@@ -1,0 +1,84 @@
+"""Whether a message gives away what it must not: the prompt, other people's data, or a way round the operator's checks."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from malha.insight.claims import claim, plain
+from malha.insight.domain import Utterance
+from malha.insight.evidence import names
+from malha.insight.prompts import confidential
+from malha.insight.words import content, words
+from malha.text.tokens import fold
+
+PROMPT_TEXT: Final = "PROMPT_TEXT"
+FOREIGN_DATA: Final = "FOREIGN_DATA"
+UNSAFE: Final = "UNSAFE_ADVICE"
+
+RUN: Final = 5
+"""So many words in a row as in the prompt are the prompt's."""
+LONGEST_WORD: Final = 30
+"""Letters; what is longer is no word but something encoded."""
+_SPELLED: Final = re.compile(r"(?<!\w)(?:[^\W\d_][\s.,-]+){4,}[^\W\d_](?!\w)")
+_VALUE: Final = re.compile(r"(?:\w+\s+){0,5}?(?<!\w)(?:e|es|is|sao|son|are|era|was|eh)(?!\w)\s+|[:=]\s*")
+
+
+def leak(message: str, language: str, window: Sequence[Utterance], given: Sequence[str], system: str) -> str | None:
+    """Why a message may not be shown; None where it may. ``given`` are the texts besides the window that it may tell: catalogue and knowledge."""
+    text, source = plain(message), "\n".join([*(utterance.text for utterance in window), *given])
+    if claim("meta").search(text) or _repeats(message, source, system):
+        return PROMPT_TEXT
+    if _encoded(message, source) or _others(message, text) or _told_value(message, language, source):
+        return FOREIGN_DATA
+    if claim("bypass").search(text) and not claim("refuse").search(text):
+        return UNSAFE
+    return None
+
+
+def _repeats(message: str, source: str, system: str) -> bool:
+    told = _runs(message) - _runs(source)
+    return bool(told & _prompt_runs(system))
+
+
+@lru_cache(maxsize=64)
+def _prompt_runs(system: str) -> frozenset[tuple[str, ...]]:
+    return _runs(confidential(system))
+
+
+def _runs(text: str) -> frozenset[tuple[str, ...]]:
+    said = [fold(word) for word in re.findall(r"\w+", text)]
+    return frozenset(tuple(said[at : at + RUN]) for at in range(len(said) - RUN + 1))
+
+
+def _encoded(message: str, source: str) -> bool:
+    """Whether something is spelled out or encoded that nobody said so."""
+    known = plain(source)
+    spelled = any(plain(match.group()) not in known for match in _SPELLED.finditer(message))
+    return spelled or any(len(word) > LONGEST_WORD and plain(word) not in known for word in re.findall(r"[\w+/=-]+", message))
+
+
+def _others(message: str, text: str) -> bool:
+    """Whether it speaks of another customer, but to say that their data is asked for or must not be told."""
+    if not claim("others").search(text):
+        return False
+    said = claim("customer").search(text)
+    asked = said is not None and claim("seeks").search(text, said.end()) is not None
+    refused = claim("withhold").search(text) is not None
+    return not (asked or refused) or bool(names(message)) or any(character.isdigit() for character in text)
+
+
+def _told_value(message: str, language: str, source: str) -> bool:
+    """Whether a personal detail is told (``o endere\u00e7o \u00e9 ...``) with words that nobody said."""
+    known = {word.stem for word in words(source, language)}
+    folded = plain(message)
+    for match in claim("personal").finditer(folded):
+        value = _VALUE.match(folded[match.end() :].lstrip())
+        if value is None:
+            continue
+        told = folded[match.end() :].lstrip()[value.end() :]
+        stems = content(words(re.split(r"[.;!?\n]", told)[0], language), language)[:8]
+        strange = [stem for stem in stems if stem not in known]
+        if len(strange) >= 2:
+            return True
+    return False

@@ -1,0 +1,299 @@
+"""InsightService: the contract's messages to sessions, and what a tenant has set."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final, Literal
+from weakref import WeakValueDictionary
+
+import grpc
+
+from malha.api.common.v1 import transcript_pb2
+from malha.api.insight.v1 import insight_pb2 as api
+from malha.api.insight.v1 import rules_pb2
+from malha.insight import metrics
+from malha.insight.analysis import Analysis
+from malha.insight.asking import Answer, Ask, ask
+from malha.insight.backtest import backtest
+from malha.insight.builtin_rules import builtin_rules
+from malha.insight.checks import check_configuration, check_rule
+from malha.insight.domain import InsightType, Request
+from malha.insight.interactions import Interactions, Place
+from malha.insight.messages import TYPE_OF, few_shots_of, insight_message, rule_message, seconds, utterance_of
+from malha.insight.model import Models
+from malha.insight.session import Session, Surroundings
+from malha.insight.settings import InsightSettings
+from malha.insight.store import InsightStore
+from malha.insight.tenancy import TenantSetup, TenantSetups
+from malha.runtime.auth import Principal
+from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from malha.runtime.ids import uuid7
+from malha.runtime.mesh import identity
+from malha.runtime.pages import make_token, micros, moment_of, read_token
+from malha.runtime.rpc import StreamMethod, UnaryMethod
+from malha.runtime.stream import Stream
+from malha.store.database import Database
+
+InsightStream = Stream[api.AnalyzeRequest, api.AnalyzeResponse]
+
+MOST_SAID: Final = 400
+"""Segments a call that goes on elsewhere is known by."""
+MOST_TOLD: Final = 50
+PAGE: Final = 100
+
+
+class InsightService:
+    """Serves insights. Without a database nothing is kept, and tenants have Malha's own rules."""
+
+    name = "malha.api.insight.v1.InsightService"
+    engine = "rules"
+
+    def __init__(self, database: Database | None, chat: Callable[[], grpc.aio.Channel], settings: InsightSettings) -> None:
+        self._database = database
+        self._chat = chat
+        self._settings = settings
+        self._setups = TenantSetups(database, settings.insight_min_confidence)
+        self._models = Models(chat, settings.insight_alias)
+        self._interactions = Interactions(database) if database is not None else None
+        self._slots: WeakValueDictionary[uuid.UUID | str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def start(self) -> None:
+        """Begin to keep interactions."""
+        if self._interactions is not None:
+            self._interactions.start()
+
+    async def close(self) -> None:
+        """Keep what is left."""
+        if self._interactions is not None:
+            await self._interactions.close()
+
+    def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
+        return {
+            "Analyze": StreamMethod(self.analyze),
+            "ListInsights": UnaryMethod(self.list_insights),
+            "SaveRule": UnaryMethod(self.save_rule),
+            "GetRule": UnaryMethod(self.get_rule),
+            "ListRules": UnaryMethod(self.list_rules),
+            "DeleteRule": UnaryMethod(self.delete_rule),
+            "BacktestRule": UnaryMethod(self.backtest_rule),
+            "GetConfiguration": UnaryMethod(self.get_configuration),
+            "UpdateConfiguration": UnaryMethod(self.update_configuration),
+        }
+
+    async def analyze(self, stream: InsightStream) -> None:
+        """One connection of an analysis."""
+        opening, principal = stream.opening.open, stream.principal
+        session_id = _session_id(opening.session_id)
+        setup = await self._setups.of(principal.tenant_id)
+        policy = setup.policy(opening.policy)
+        types = tuple(TYPE_OF[each] for each in opening.types if each in TYPE_OF) or tuple(InsightType)
+        analysis = Analysis(policy, setup.rules, setup.keywords, setup.offers, types, opening.language)
+        around = await self._surroundings(stream, session_id, setup)
+        session = Session(analysis, self._asks(opening, setup, session_id), stream.emit, around)
+        stream.emit(api.AnalyzeResponse(opened=await self._opened(opening, session_id, setup, around)))
+        async with _closing(session):
+            await self._resume(session, analysis, around, session_id)
+            await self._listen(stream, session, around)
+            await session.finish()
+        metrics.told(principal.tenant, session.insights)
+        await stream.send(api.AnalyzeResponse(closed=api.Closed(insights=session.insights)))
+
+    async def _surroundings(self, stream: InsightStream, session_id: uuid.UUID, setup: TenantSetup) -> Surroundings:
+        opening, principal = stream.opening.open, stream.principal
+        store, place, tenant_id = None, None, principal.tenant_id
+        if self._database is not None and tenant_id is not None:
+            store = InsightStore(self._database, tenant_id)
+            conversation_id = await store.conversation(opening.conversation_id, session_id)
+            place = Place(tenant_id, conversation_id, session_id, principal.token_id, principal.counter)
+        slots = self._slots.get(principal.tenant_key)
+        if slots is None:
+            slots = self._slots[principal.tenant_key] = asyncio.Semaphore(self._settings.insight_tenant_requests)
+        metadata = identity()
+
+        async def ask_model(asked: Ask) -> Answer:
+            return await ask(self._chat(), metadata, asked)
+
+        model = await self._models.serving(opening.alias, metadata)
+        return Surroundings(
+            store, self._interactions, place, ask_model if model else None, slots, self._settings.insight_ladder_seconds, setup.thresholds
+        )
+
+    def _asks(self, opening: api.Open, setup: TenantSetup, session_id: uuid.UUID) -> Callable[[InsightType, Request], Ask]:
+        examples = few_shots_of(setup.configuration)
+
+        def make(kind: InsightType, request: Request) -> Ask:
+            return Ask(
+                type=kind,
+                request=request,
+                language=opening.language,
+                offers=setup.offers,
+                few_shots=examples,
+                knowledge_base=setup.configuration.knowledge_base,
+                alias=opening.alias or self._settings.insight_alias,
+                session_id=str(session_id),
+                timeout_seconds=self._settings.insight_model_seconds,
+            )
+
+        return make
+
+    async def _opened(self, opening: api.Open, session_id: uuid.UUID, setup: TenantSetup, around: Surroundings) -> api.Opened:
+        engine = "rules" if around.ask is None else opening.alias or self._settings.insight_alias or "model"
+        return api.Opened(policy=opening.policy or "call_center", session_id=str(session_id), engine=engine, version=setup.version)
+
+    async def _resume(self, session: Session, analysis: Analysis, around: Surroundings, session_id: uuid.UUID) -> None:
+        """What an earlier owner of the call has heard and left."""
+        if around.store is None:
+            return
+        said = await around.store.said(session_id, MOST_SAID)
+        if not said:
+            return
+        processed = await around.store.processed(session_id)
+        analysis.prime(utterance for utterance in said if utterance.seq <= processed)
+        told, pending = await around.store.told(session_id, MOST_TOLD), await around.store.pending(session_id)
+        await session.resume(pending, await around.store.untold(session_id), told)
+        for utterance in said:
+            if utterance.seq > processed:
+                session.say(utterance, amended=False, received_at=None, told_at=None)
+
+    async def _listen(self, stream: InsightStream, session: Session, around: Surroundings) -> None:
+        seq = 0
+        async for request in stream:
+            kind = request.WhichOneof("request")
+            if kind == "segment":
+                said = request.segment
+                seq = max(seq + 1, said.seq) if not said.seq else said.seq
+                if said.segment.state == transcript_pb2.SEGMENT_STATE_PARTIAL:
+                    continue
+                amended = said.segment.state == transcript_pb2.SEGMENT_STATE_AMENDED
+                session.say(
+                    utterance_of(said.segment, seq),
+                    amended=amended,
+                    received_at=_time(said, "audio_time"),
+                    told_at=_time(said, "told_time"),
+                )
+            elif kind == "tick":
+                tick = request.tick
+                if tick.HasField("enabled"):
+                    session.enable(tick.enabled)
+                session.tick(seconds(tick.time))
+                if tick.trigger:
+                    session.trigger()
+            elif kind == "feedback":
+                await self._feedback(request.feedback, stream.principal, around)
+
+    async def _feedback(self, feedback: api.Feedback, principal: Principal, around: Surroundings) -> None:
+        insight_id = _uuid(feedback.insight_id)
+        if around.store is None or insight_id is None:
+            return
+        kind = await around.store.feedback(insight_id, feedback.action, principal.token_id)
+        if kind is not None:
+            metrics.FEEDBACK.labels(kind.value, feedback.action).inc()
+
+    async def list_insights(self, request: api.ListInsightsRequest, principal: Principal) -> api.ListInsightsResponse:
+        """The insights of a conversation that were shown."""
+        database, tenant_id = self._kept(principal)
+        most = request.page_size or PAGE
+        asked, after = ("ListInsights", request.conversation_id), None
+        if request.page_token:
+            at, last = read_token(principal, asked, request.page_token)
+            after = moment_of(at), uuid.UUID(last)
+        found = await InsightStore(database, tenant_id).newest(request.conversation_id, after, most + 1)
+        page, token = found[:most], ""
+        if len(found) > most and page[-1].created_at is not None:
+            token = make_token(principal, asked, (micros(page[-1].created_at), str(page[-1].id)))
+        return api.ListInsightsResponse(insights=[insight_message(each) for each in page], next_page_token=token)
+
+    async def save_rule(self, request: api.SaveRuleRequest, principal: Principal) -> api.SaveRuleResponse:
+        """Check a rule and keep it."""
+        _, tenant_id = self._kept(principal)
+        assert self._setups.rules is not None
+        check_rule(request.rule)
+        kept = await self._setups.rules.save(tenant_id, request.rule, principal.token_id)
+        self._setups.forget(tenant_id)
+        return api.SaveRuleResponse(rule=kept)
+
+    async def get_rule(self, request: api.GetRuleRequest, principal: Principal) -> api.GetRuleResponse:
+        """The tenant's rule, or Malha's own."""
+        builtin = next((spec for spec in builtin_rules() if spec.id == request.rule_id), None)
+        try:
+            _, tenant_id = self._kept(principal)
+            assert self._setups.rules is not None
+            return api.GetRuleResponse(rule=await self._setups.rules.get(tenant_id, request.rule_id, request.version))
+        except (NotFound, FailedPrecondition):
+            if builtin is None or request.version not in (0, builtin.version):
+                raise
+            return api.GetRuleResponse(rule=rule_message(builtin))
+
+    async def list_rules(self, request: api.ListRulesRequest, principal: Principal) -> api.ListRulesResponse:
+        """The tenant's rules, and Malha's own where they are wanted and not replaced."""
+        own: list[rules_pb2.Rule] = []
+        if self._setups.rules is not None and principal.tenant_id is not None:
+            own = await self._setups.rules.newest(principal.tenant_id)
+        replaced = {rule.id for rule in own}
+        builtin = [rule_message(spec) for spec in builtin_rules() if spec.id not in replaced] if request.builtin else []
+        return api.ListRulesResponse(rules=sorted([*own, *builtin], key=lambda rule: rule.id))
+
+    async def delete_rule(self, request: api.DeleteRuleRequest, principal: Principal) -> api.DeleteRuleResponse:
+        """End a rule."""
+        _, tenant_id = self._kept(principal)
+        assert self._setups.rules is not None
+        await self._setups.rules.delete(tenant_id, request.rule_id, principal.token_id)
+        self._setups.forget(tenant_id)
+        return api.DeleteRuleResponse()
+
+    async def backtest_rule(self, request: api.BacktestRuleRequest, principal: Principal) -> api.BacktestRuleResponse:
+        """Replay a draft over stored calls."""
+        database, tenant_id = self._kept(principal)
+        check_rule(request.rule)
+        return await backtest(database, tenant_id, request)
+
+    async def get_configuration(self, request: api.GetConfigurationRequest, principal: Principal) -> api.GetConfigurationResponse:
+        """What the tenant has set."""
+        del request
+        _, tenant_id = self._kept(principal)
+        assert self._setups.configurations is not None
+        return api.GetConfigurationResponse(configuration=await self._setups.configurations.newest(tenant_id))
+
+    async def update_configuration(self, request: api.UpdateConfigurationRequest, principal: Principal) -> api.UpdateConfigurationResponse:
+        """Check what the tenant sets and keep it."""
+        _, tenant_id = self._kept(principal)
+        assert self._setups.configurations is not None
+        check_configuration(request.configuration)
+        kept = await self._setups.configurations.replace(tenant_id, request.configuration, principal.token_id)
+        self._setups.forget(tenant_id)
+        return api.UpdateConfigurationResponse(configuration=kept)
+
+    def _kept(self, principal: Principal) -> tuple[Database, uuid.UUID]:
+        if self._database is None or principal.tenant_id is None:
+            raise FailedPrecondition("nothing is kept without a database: set MALHA_DATABASE_URL", reason="STORE_NOT_CONFIGURED")
+        return self._database, principal.tenant_id
+
+
+@asynccontextmanager
+async def _closing(session: Session) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await session.close()
+
+
+def _session_id(given: str) -> uuid.UUID:
+    if not given:
+        return uuid7()
+    found = _uuid(given)
+    if found is None:
+        raise InvalidArgument("open.session_id is no UUID", reason="INVALID_SESSION_ID", violations={"open.session_id": "no UUID"})
+    return found
+
+
+def _uuid(given: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(given)
+    except ValueError:
+        return None
+
+
+def _time(said: api.Said, name: Literal["audio_time", "told_time"]) -> datetime | None:
+    return getattr(said, name).ToDatetime(tzinfo=UTC) if said.HasField(name) else None

@@ -1,0 +1,258 @@
+"""Insights and interactions in PostgreSQL: named SQL and what it gives.
+
+A row of `insight` is made before the model is asked, and is unique for its session, type, trigger and the version of what makes it. So whoever
+takes a call over asks again what was not answered, and nothing is advised twice.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from malha.insight.domain import InsightType, Utterance
+from malha.runtime.errors import NotFound
+from malha.store.database import Database
+from malha.store.roles import Connection
+from malha.store.text import storable
+
+_SESSION: Final = "SELECT conversation_id FROM live_session WHERE session_id = $1"
+_CONVERSATION: Final = (
+    "SELECT id FROM conversation WHERE external_id = $1 OR id::text = $1 ORDER BY external_id IS NOT DISTINCT FROM $1 DESC LIMIT 1"
+)
+_NEW_CONVERSATION: Final = """
+    INSERT INTO conversation (tenant_id, external_id) VALUES (malha_tenant(), $1) ON CONFLICT (tenant_id, external_id) DO NOTHING
+"""
+_SAID: Final = """
+    SELECT segment_id, role, text, start_seconds, end_seconds,
+        coalesce((SELECT max(event.seq) FROM event WHERE event.session_id = $1 AND event.segment_id = segment.segment_id), 0) AS seq
+    FROM segment WHERE session_id = $1 AND text <> '' ORDER BY start_seconds DESC, segment_id DESC LIMIT $2
+"""
+_PROCESSED: Final = "SELECT coalesce(max(seq), 0) FROM interaction WHERE session_id = $1 AND kind = 'utterance'"
+_PENDING: Final = """
+    SELECT id, type, trigger_seq, rule_version, body, media_seconds, interaction_id FROM insight WHERE session_id = $1 AND status = 'pending'
+    ORDER BY created_at
+"""
+_UNTOLD: Final = """
+    SELECT id, type, body, created_at, interaction_id FROM insight
+    WHERE session_id = $1 AND status = 'shown' AND EXISTS (SELECT FROM live_session WHERE live_session.session_id = $1)
+        AND NOT EXISTS (SELECT FROM event WHERE event.session_id = $1 AND event.kind = 'insight' AND event.body ->> 'id' = insight.id::text)
+    ORDER BY created_at
+"""
+_TOLD: Final = """
+    SELECT type, body, media_seconds FROM insight WHERE session_id = $1 AND status = 'shown' ORDER BY created_at DESC LIMIT $2
+"""
+_INSERT: Final = """
+    INSERT INTO insight (tenant_id, id, conversation_id, session_id, type, trigger_seq, rule_version, status, body, media_seconds, interaction_id)
+    VALUES (malha_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (tenant_id, session_id, type, trigger_seq, rule_version) DO NOTHING RETURNING id
+"""
+_SETTLE: Final = """
+    UPDATE insight SET status = $2, reason = $3, body = body || $4, updated_at = clock_timestamp() WHERE id = $1 AND status = 'pending'
+    RETURNING id
+"""
+_KEEP_LATE: Final = "UPDATE insight SET body = body || $2, updated_at = clock_timestamp() WHERE id = $1 AND status = 'late'"
+_LIST: Final = """
+    SELECT id, type, body, created_at, interaction_id FROM insight
+    WHERE conversation_id = $1 AND status = 'shown' AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3))
+    ORDER BY created_at DESC, id DESC LIMIT $4
+"""
+_UTTERANCE: Final = """
+    INSERT INTO interaction (tenant_id, id, conversation_id, session_id, kind, seq, actor, counter, transcript, speaker, audio_received_at,
+        transcript_sent_at, recommendation, raw_response, ai_requested_at, ai_responded_at, sent_at)
+    VALUES (malha_tenant(), $1, $2, $3, 'utterance', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    ON CONFLICT (tenant_id, id) DO UPDATE SET
+        recommendation = coalesce(excluded.recommendation, interaction.recommendation),
+        raw_response = coalesce(excluded.raw_response, interaction.raw_response),
+        ai_requested_at = coalesce(interaction.ai_requested_at, excluded.ai_requested_at),
+        ai_responded_at = coalesce(excluded.ai_responded_at, interaction.ai_responded_at),
+        sent_at = coalesce(excluded.sent_at, interaction.sent_at)
+"""
+_FEEDBACK: Final = """
+    INSERT INTO feedback (tenant_id, conversation_id, insight_id, action, author)
+    SELECT malha_tenant(), conversation_id, id, $2, $3 FROM insight WHERE id = $1 RETURNING (SELECT type FROM insight WHERE id = $1)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An insight as it is kept. ``body`` is `malha.api.insight.v1.Insight` as JSON, without its id, type and times."""
+
+    id: uuid.UUID
+    type: InsightType
+    body: Mapping[str, Any]
+    created_at: datetime | None = None
+    interaction_id: uuid.UUID | None = None
+    trigger_seq: int = 0
+    rule_version: str = ""
+    media_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewInsight:
+    """An insight to keep. ``status`` is ``pending`` or ``shown``."""
+
+    id: uuid.UUID
+    type: InsightType
+    seq: int
+    rule_version: str
+    status: str
+    body: Mapping[str, Any]
+    media_seconds: float
+    interaction_id: uuid.UUID | None
+
+
+@dataclass(slots=True)
+class Interaction:
+    """One processed utterance, and what came of it. What is None is not known yet."""
+
+    id: uuid.UUID
+    seq: int
+    transcript: str
+    speaker: Mapping[str, Any]
+    audio_received_at: datetime | None
+    transcript_sent_at: datetime | None
+    recommendation: str | None = None
+    raw_response: str | None = None
+    ai_requested_at: datetime | None = None
+    ai_responded_at: datetime | None = None
+    sent_at: datetime | None = None
+
+
+class InsightStore:
+    """One tenant's conversations, as Insight reads and writes them."""
+
+    def __init__(self, database: Database, tenant_id: uuid.UUID) -> None:
+        self._database = database
+        self._tenant_id = tenant_id
+
+    async def conversation(self, name: str, session_id: uuid.UUID) -> uuid.UUID:
+        """The conversation of a live session; else the one of that name or id, made where there is none."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            found: uuid.UUID | None = await connection.fetchval(_SESSION, session_id)
+            if found is None:
+                found = await connection.fetchval(_CONVERSATION, storable(name))
+            if found is None:
+                await connection.execute(_NEW_CONVERSATION, storable(name))
+                found = await connection.fetchval(_CONVERSATION, storable(name))
+        if found is None:
+            raise AssertionError("a conversation was made and is not there")
+        return found
+
+    async def said(self, session_id: uuid.UUID, most: int) -> list[Utterance]:
+        """What was said in a session, the last ``most`` segments, in order."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            rows = await connection.fetch(_SAID, session_id, most)
+        return [
+            Utterance(row["segment_id"], row["seq"], row["role"], row["text"], row["start_seconds"], row["end_seconds"])
+            for row in reversed(rows)
+        ]
+
+    async def processed(self, session_id: uuid.UUID) -> int:
+        """The last utterance of a session that was decided on; those after it were stored and may not have been."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            seq: int = await connection.fetchval(_PROCESSED, session_id)
+        return seq
+
+    async def pending(self, session_id: uuid.UUID) -> list[Stored]:
+        """What a lost owner has asked and not settled."""
+        return await self._insights(_PENDING, session_id)
+
+    async def untold(self, session_id: uuid.UUID) -> list[Stored]:
+        """Of a live call: what is shown and was never told, since whoever should have told it was lost."""
+        return await self._insights(_UNTOLD, session_id)
+
+    async def told(self, session_id: uuid.UUID, most: int) -> list[Stored]:
+        """The last insights of a session, in order."""
+        return (await self._insights(_TOLD, session_id, most))[::-1]
+
+    async def add(self, conversation_id: uuid.UUID, session_id: uuid.UUID, new: Sequence[NewInsight]) -> set[uuid.UUID]:
+        """Keep insights; the ids of those that were not there yet."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            added = [await connection.fetchval(_INSERT, *_values(each, conversation_id, session_id)) for each in new]
+        return {each for each in added if each is not None}
+
+    async def settle(self, insight_id: uuid.UUID, status: str, reason: str, body: Mapping[str, Any]) -> bool:
+        """End what is pending; False where somebody else has."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            return await connection.fetchval(_SETTLE, insight_id, status, reason, dict(body)) is not None
+
+    async def keep_late(self, insight_id: uuid.UUID, body: Mapping[str, Any]) -> None:
+        """What the model answered after its stand-in was told."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            await connection.execute(_KEEP_LATE, insight_id, dict(body))
+
+    async def newest(self, name: str, after: tuple[datetime, uuid.UUID] | None, most: int) -> list[Stored]:
+        """The insights of a conversation that were shown, the newest first. Raises NotFound."""
+        at, last = after if after is not None else (None, None)
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            conversation_id = await connection.fetchval(_CONVERSATION, storable(name))
+            if conversation_id is None:
+                raise NotFound("there is no such conversation", reason="CONVERSATION_NOT_FOUND")
+            return [_stored(row) for row in await connection.fetch(_LIST, conversation_id, at, last, most)]
+
+    async def feedback(self, insight_id: uuid.UUID, action: str, author: str) -> InsightType | None:
+        """Keep what an operator did with an insight; its type, None where there is no such insight."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            kind = await connection.fetchval(_FEEDBACK, insight_id, action, author)
+        return InsightType(kind) if kind is not None else None
+
+    async def interactions(self, rows: Sequence[tuple[uuid.UUID, uuid.UUID, str, str | None, Interaction]]) -> None:
+        """Keep utterances: (conversation, session, author, counter, interaction) each. Later ones fill in what earlier ones left open."""
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            await connection.executemany(_UTTERANCE, [_interaction(*row) for row in rows])
+
+    async def _insights(self, query: str, *values: Any) -> list[Stored]:
+        async with self._database.tenant_tx(self._tenant_id) as connection:
+            return [_stored(row) for row in await connection.fetch(query, *values)]
+
+
+async def conversation_of(connection: Connection, name: str) -> uuid.UUID:
+    """The id of a conversation by name or id. Raises NotFound."""
+    found: uuid.UUID | None = await connection.fetchval(_CONVERSATION, storable(name))
+    if found is None:
+        raise NotFound("there is no such conversation", reason="CONVERSATION_NOT_FOUND")
+    return found
+
+
+def _stored(row: Mapping[str, Any]) -> Stored:
+    known = dict(row)
+    known["type"] = InsightType(known["type"])
+    return Stored(**{"id": uuid.UUID(int=0)} | known)
+
+
+def _values(new: NewInsight, conversation_id: uuid.UUID, session_id: uuid.UUID) -> tuple[Any, ...]:
+    return (
+        new.id,
+        conversation_id,
+        session_id,
+        new.type.value,
+        new.seq,
+        new.rule_version,
+        new.status,
+        dict(new.body),
+        new.media_seconds,
+        new.interaction_id,
+    )
+
+
+def _interaction(
+    conversation_id: uuid.UUID, session_id: uuid.UUID, author: str, counter: str | None, interaction: Interaction
+) -> tuple[Any, ...]:
+    return (
+        interaction.id,
+        conversation_id,
+        session_id,
+        interaction.seq,
+        author,
+        counter,
+        storable(interaction.transcript),
+        dict(interaction.speaker),
+        interaction.audio_received_at,
+        interaction.transcript_sent_at,
+        None if interaction.recommendation is None else storable(interaction.recommendation),
+        None if interaction.raw_response is None else storable(interaction.raw_response),
+        interaction.ai_requested_at,
+        interaction.ai_responded_at,
+        interaction.sent_at,
+    )
