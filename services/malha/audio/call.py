@@ -21,9 +21,10 @@ from malha.audio.progress import Progress, Turn
 from malha.audio.recogniser import ChannelRecogniser, Listener
 from malha.audio.recorder import CallRecorder
 from malha.audio.results import OpenUtterance, Results
+from malha.audio.texts import CallTexts
 from malha.audio.timeline import Timeline
 from malha.audio.track import Track
-from malha.audio.vad import RATES, Samples, VoiceActivity
+from malha.audio.vad import RATES, START, Footing, Samples, VoiceActivity
 from malha.runtime.errors import UnsupportedFormat
 
 ACK_SECONDS = 1.0
@@ -58,10 +59,15 @@ class Call:
     """A call from its first audio to its last final. One task at a time may use it."""
 
     def __init__(
-        self, config: CallConfig, recogniser: RecogniserFactory, emit: Callable[[CallEvent, int], None], progress: Progress | None = None
+        self,
+        config: CallConfig,
+        recogniser: RecogniserFactory,
+        emit: Callable[[CallEvent, int], None],
+        progress: Progress | None = None,
+        texts: CallTexts | None = None,
     ) -> None:
         """``emit(event, position)`` is told every event, with how far the audio had come when it was decided. ``progress`` is where an
-        earlier owner of the call was.
+        earlier owner of the call was. ``texts`` decides how what is said may be shown; None: as it was recognised.
         """
         self.recorder: CallRecorder | None = None
         """Where its tenant wants the call recorded. What is muted or on hold is not."""
@@ -72,7 +78,8 @@ class Call:
         self._raw = config.encoding in RAW_ENCODINGS
         self._resumed = progress
         self._timeline = Timeline(progress.position if progress is not None else 0)
-        self._results = Results(emit, self.figures, self._timeline, live=config.live)
+        self._texts = texts
+        self._results = Results(emit, self.figures, self._timeline, texts, live=config.live)
         self._decoder: Decoder | None = None
         self._channels: list[Channel] = []
         self._rate = 0
@@ -217,6 +224,11 @@ class Call:
         return self._timeline.received_through
 
     @property
+    def seconds(self) -> float:
+        """Media time, from the start of the call."""
+        return self._track.seconds(max((channel.endpointer.received for channel in self._channels), default=0))
+
+    @property
     def resumed_from(self) -> tuple[int, int]:
         """(position, frame) where an earlier owner's audio is heard on from; zeros for a call that began here."""
         return (self._resumed.position, self._resumed.frame) if self._resumed is not None else (0, 0)
@@ -260,7 +272,9 @@ class Call:
         self.flush()
         for channel in self._channels:
             await channel.recogniser.finish()
-        self.figures.duration_seconds = self._track.seconds(max((channel.endpointer.received for channel in self._channels), default=0))
+        if self._texts is not None:
+            self._texts.finish()
+        self.figures.duration_seconds = self.seconds
         self.acknowledge()
         return self.figures
 
@@ -268,6 +282,8 @@ class Call:
         """Stop all work at once."""
         if self.recorder is not None:
             self.recorder.close()
+        if self._texts is not None:
+            self._texts.close()
         await asyncio.gather(*(channel.recogniser.close() for channel in self._channels))
 
     @property
@@ -287,8 +303,8 @@ class Call:
     def _make_channel(self, index: int, role: Role) -> Channel:
         rate, resumed = self._track.working_rate, self._resumed
         known = resumed.channels[index] if resumed is not None and index < len(resumed.channels) else None
-        floor = known.noise_floor if known is not None else 0.0
-        voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy, floor)
+        footing = Footing(self._track.samples(known.footing.frame), *known.footing[1:]) if known is not None else START
+        voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy, footing)
         recogniser = self._recogniser(rate, self._results.listener)
         channel = Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser)
         if known is not None:
@@ -328,7 +344,7 @@ class Call:
                 f"bytes {start} to {end} of the container are missing: send it without holes, or send raw audio", reason="CONTAINER_GAP"
             )
         for channel in self._channels:
-            channel.endpointer.restart()
+            channel.restart(self._track)
         self._arrivals.clear()
         self._track.begin(end)
 

@@ -5,7 +5,7 @@ from collections import deque
 from malha.audio.endpointing import Endpointer
 from malha.audio.events import ChannelFigures, Role
 from malha.audio.formats.resample import Resampler
-from malha.audio.progress import ChannelProgress, Turn
+from malha.audio.progress import ChannelProgress, Refooting, Turn
 from malha.audio.recogniser import ChannelRecogniser, Utterance
 from malha.audio.track import Track
 
@@ -29,6 +29,8 @@ class Channel:
         """Turns of an earlier owner that the audio, heard again, has not come to."""
         self._turns = deque([Turn(0, muted=False, on_hold=False)])
         """The one in force at the first frame that is needed, and those since."""
+        self._footings: deque[Refooting] = deque()
+        """The last before the first frame that is needed, and those since."""
 
     def restore(self, progress: ChannelProgress) -> None:
         """Go on where an earlier owner of the call was."""
@@ -50,24 +52,32 @@ class Channel:
         self._turns.append(turn)
         self.deaf = turn.deaf
 
+    def restart(self, track: Track) -> None:
+        """Begin a new run. An open utterance must have been flushed."""
+        self._take_footings(track)
+        self.endpointer.restart()
+
     def needed(self, track: Track) -> int:
-        """The first frame that waits for a final or is open."""
+        """The first frame that waits for a final or is open. What lies before it is forgotten."""
         waiting = self.recogniser.waiting
-        if waiting:
-            first: int = waiting[0].context.start_frame
-            return first
-        return max(self.heard_through, track.frame(self.endpointer.keep_from))
+        needed: int = waiting[0].context.start_frame if waiting else max(self.heard_through, track.frame(self.endpointer.keep_from))
+        self._take_footings(track)
+        for marks in (self._turns, self._footings):
+            while len(marks) > 1 and marks[1].frame <= needed:
+                marks.popleft()
+        return needed
+
+    def _take_footings(self, track: Track) -> None:
+        self._footings.extend(Refooting(track.frame(each.sample), each.noise_floor, each.offset) for each in self.endpointer.footings())
 
     def progress(self, track: Track) -> ChannelProgress:
         """As of the last final told."""
-        waiting, figures, needed, turns = self.recogniser.waiting, self.figures, self.needed(track), self._turns
-        while len(turns) > 1 and turns[1].frame <= needed:
-            turns.popleft()
+        waiting, figures = self.recogniser.waiting, self.figures
         return ChannelProgress(
-            frame=needed,
+            frame=self.needed(track),
             ordinal=waiting[0].context.ordinal - 1 if waiting else self.ordinal,
-            noise_floor=self.endpointer.noise_floor,
-            turns=(*turns, *self.ahead),
+            footing=self._footings[0],
+            turns=(*self._turns, *self.ahead),
             segments=figures.segments,
             talk_seconds=figures.talk_seconds,
             dtmf_digits=figures.dtmf_digits,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from malha.audio.vad import FRAME_SECONDS, Samples, VoiceActivity
+from malha.audio.vad import FRAME_SECONDS, Footing, Samples, VoiceActivity
 
 START_WINDOW_FRAMES, START_VOICED_FRAMES = 6, 4
 START_MASK = (1 << START_WINDOW_FRAMES) - 1
@@ -78,6 +78,8 @@ class Endpointer:
 
     def _begin_run(self) -> None:
         self._frames = 0
+        self._phase = 0
+        """The sample where frame 0 begins: frames are counted on over audio that was not heard."""
         self._history = 0
         self._speaking = False
         self._start_frame = 0
@@ -100,10 +102,9 @@ class Endpointer:
             else max(self._floor, self._audio.end - self._lead - START_WINDOW_FRAMES * self._frame)
         )
 
-    @property
-    def noise_floor(self) -> float:
-        """RMS of the channel while nobody speaks, in 16-bit units."""
-        return self._voice.noise_floor
+    def footings(self) -> list[Footing]:
+        """Places to hear this channel again from, since this was asked last."""
+        return self._voice.footings()
 
     @property
     def speaking(self) -> bool:
@@ -158,27 +159,31 @@ class Endpointer:
         events: list[EndpointEvent] = []
         if self._speaking:
             silent = self._frames - self._last_voiced >= self._pause
-            self._end(self._audio.end, min(self._last_voiced * self._frame, self._audio.end) if silent else self._audio.end, events)
+            self._end(self._audio.end, min(self._sample(self._last_voiced), self._audio.end) if silent else self._audio.end, events)
         return events
 
     def skip(self, samples: int) -> None:
         """Let ``samples`` of unheard audio pass (mute, hold). The open utterance must have been flushed."""
-        self._voice.reset()
-        self._audio.skip(samples)
-        self._frames = self._audio.end // self._frame
-        self._history = 0
-        self._floor = self._audio.end
+        if samples:
+            self._audio.skip(samples)
+            self._voice.reset(self._audio.end)
+            self._history = 0
+            self._go_on()
 
     def prime(self, samples: Samples) -> None:
-        """Take in audio that was heard before, by another process: only the noise floor learns from it."""
-        self._voice.feed(samples)
+        """Take in audio that was heard before, by another process: only the detector and the noise floor learn from it, from their footing on."""
+        self._voice.feed(samples[max(0, self._voice.at - self._audio.end) :])
         self._audio.skip(samples.size)
-        self._frames = self._audio.end // self._frame
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Utterances lie in what follows."""
+        self._frames, self._phase = divmod(self._voice.at, self._frame)
         self._floor = self._audio.end
 
     def restart(self) -> None:
         """Begin a new run at sample 0: audio is missing before it. The open utterance must have been flushed."""
-        self._voice.reset()
+        self._voice.reset(0)
         self._audio = _Audio()
         self._begin_run()
 
@@ -187,14 +192,14 @@ class Endpointer:
         self._start_frame = self._frames - first
         self._last_voiced = self._frames
         self._speaking = True
-        speech_start = max(self._start_frame * self._frame, self._floor)
+        speech_start = max(self._sample(self._start_frame), self._floor)
         self._told = max(speech_start - self._lead, self._floor, self._audio.start)
         return Started(self._told, speech_start)
 
     def _end_if_due(self, events: list[EndpointEvent]) -> None:
         silence, length = self._frames - self._last_voiced, self._frames - self._start_frame
         if silence >= self._hangover or (length >= self._batch and silence >= self._pause):
-            speech_end = self._last_voiced * self._frame
+            speech_end = self._sample(self._last_voiced)
             self._end(min(speech_end + self._tail, self._audio.end), speech_end, events)
         elif length >= self._max:
             self._cut(events)
@@ -209,10 +214,10 @@ class Endpointer:
     def _cut(self, events: list[EndpointEvent]) -> None:
         energies = np.fromiter(self._energies, np.float64)
         quietest = self._frames - energies.size + int(energies.argmin())
-        cut = max(quietest * self._frame + self._frame // 2, self._told)
+        cut = max(self._sample(quietest) + self._frame // 2, self._told)
         self._tell(cut, events)
         events.append(Ended(cut, continues=True))
-        self._floor, self._start_frame = cut, cut // self._frame
+        self._floor, self._start_frame = cut, (cut - self._phase) // self._frame
         events.append(Started(cut, cut))
 
     def _sayable(self) -> int:
@@ -220,7 +225,11 @@ class Endpointer:
         near = self._start_frame + self._max - self._search
         if self._frames < near:
             return self._audio.end
-        return max(self._told, min(self._audio.end, near * self._frame))
+        return max(self._told, min(self._audio.end, self._sample(near)))
+
+    def _sample(self, frame: int) -> int:
+        """The sample of the run where a frame begins."""
+        return frame * self._frame + self._phase
 
     def _tell(self, end: int, events: list[EndpointEvent]) -> None:
         if end > self._told:

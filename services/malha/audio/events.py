@@ -72,6 +72,8 @@ class Segment:
     words: tuple[RecognisedWord, ...] = ()
     latency: float | None = None
     """From the arrival of the segment's last audio to this event; None where audio does not come live."""
+    amended: bool = False
+    """A final whose text was corrected; its boundaries are the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ ENCODINGS = {
 }
 ROLES = {media_pb2.ROLE_UNSPECIFIED: Role.UNKNOWN, media_pb2.ROLE_AGENT: Role.AGENT, media_pb2.ROLE_CUSTOMER: Role.CUSTOMER}
 ROLE_VALUES = {role: value for value, role in ROLES.items()}
+FEEDBACK_ACTIONS = {value: name.removeprefix("FEEDBACK_ACTION_").lower() for name, value in api.FeedbackAction.items()}
 DEFAULT_RATE = 16_000
 
 
@@ -143,11 +144,17 @@ def summary_message(figures: Figures, dropped_partials: int) -> api.Summary:
     )
 
 
+def _state(segment: Segment) -> transcript_pb2.SegmentState.ValueType:
+    if segment.amended:
+        return transcript_pb2.SEGMENT_STATE_AMENDED
+    return transcript_pb2.SEGMENT_STATE_FINAL if segment.final else transcript_pb2.SEGMENT_STATE_PARTIAL
+
+
 def _transcript(segment: Segment) -> api.Transcript:
     message = transcript_pb2.Segment(
         id=segment.id,
         revision=segment.revision,
-        state=transcript_pb2.SEGMENT_STATE_FINAL if segment.final else transcript_pb2.SEGMENT_STATE_PARTIAL,
+        state=_state(segment),
         channel=segment.channel,
         role=ROLE_VALUES[segment.role],
         text=segment.text,

@@ -25,6 +25,14 @@ class Turn(NamedTuple):
         return Turn(frame, self.muted if muted is None else muted, self.on_hold if on_hold is None else on_hold)
 
 
+class Refooting(NamedTuple):
+    """Where the detector of a channel began anew, last before a frame; see `malha.audio.vad.Footing`."""
+
+    frame: int
+    noise_floor: float
+    offset: float
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelProgress:
     """One channel. All audio before ``frame`` is in durable finals or was judged silence."""
@@ -32,7 +40,8 @@ class ChannelProgress:
     frame: int
     ordinal: int
     """Of the last utterance before it."""
-    noise_floor: float
+    footing: Refooting
+    """Audio is judged again from here on, so that what follows ``frame`` is judged as it would have been."""
     turns: tuple[Turn, ...]
     """The one in force at ``frame``, and those after it."""
     segments: int
@@ -61,9 +70,10 @@ class Progress:
         return {
             "committed": {"position": self.position, "frame": self.frame} | {str(k): each.frame for k, each in enumerate(channels)},
             "segment_ordinals": {str(k): each.ordinal for k, each in enumerate(channels)},
-            "noise_floors": {str(k): each.noise_floor for k, each in enumerate(channels)},
+            "noise_floors": {str(k): each.footing.noise_floor for k, each in enumerate(channels)},
             "flags": {
                 "rate": self.rate,
+                "footings": [[each.footing.frame, each.footing.offset] for each in channels],
                 "turns": [each.turns for each in channels],
                 "figures": [[each.segments, each.talk_seconds, each.dtmf_digits] for each in channels],
                 "gaps": self.gaps,
@@ -80,8 +90,9 @@ class Progress:
         if not committed:
             return None
         ordinals, floors, figures = columns["segment_ordinals"], columns["noise_floors"], flags["figures"]
+        footings = [Refooting(frame, floors[str(k)], offset) for k, (frame, offset) in enumerate(flags["footings"])]
         channels = tuple(
-            ChannelProgress(committed[str(k)], ordinals[str(k)], floors[str(k)], tuple(Turn(*turn) for turn in turns), *figures[k])
+            ChannelProgress(committed[str(k)], ordinals[str(k)], footings[k], tuple(Turn(*turn) for turn in turns), *figures[k])
             for k, turns in enumerate(flags["turns"])
         )
         header = base64.b64decode(flags["header"])

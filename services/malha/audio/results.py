@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from malha.api.transcribe.v1 import transcribe_pb2 as transcribe_api
 from malha.audio.events import CallEvent, ChannelFigures, Figures, RecognisedWord, Segment, Warned
 from malha.audio.recogniser import Listener, Utterance
+from malha.audio.texts import CallTexts
 from malha.audio.timeline import Timeline
 
 
@@ -31,11 +32,14 @@ class OpenUtterance:
 class Results:
     """Turns what comes back of a call's utterances into events and figures."""
 
-    def __init__(self, emit: Callable[[CallEvent, int], None], figures: Figures, timeline: Timeline, *, live: bool) -> None:
+    def __init__(
+        self, emit: Callable[[CallEvent, int], None], figures: Figures, timeline: Timeline, texts: CallTexts | None, *, live: bool
+    ) -> None:
         self.listener = Listener(self._on_partial, self._on_final, self._on_failed)
         self._emit = emit
         self._figures = figures
         self._timeline = timeline
+        self._texts = texts
         self._live = live
 
     def _on_partial(self, utterance: Utterance, partial: transcribe_api.Partial) -> None:
@@ -52,7 +56,7 @@ class Results:
             context.start,
             max(end, context.start),
         )
-        self._emit(segment, self._timeline.received_through)
+        self._emit(segment if self._texts is None else self._texts.partial(segment), self._timeline.received_through)
 
     def _on_final(self, utterance: Utterance, final: transcribe_api.Final) -> None:
         words = tuple(
@@ -80,8 +84,6 @@ class Results:
         context: OpenUtterance = utterance.context
         context.revision += 1
         context.figures.talk_seconds += context.end - context.start
-        if text:
-            context.figures.segments += 1
         segment = Segment(
             id=context.id,
             revision=context.revision,
@@ -96,4 +98,8 @@ class Results:
             words=words,
             latency=time.monotonic() - context.arrived if self._live else None,
         )
+        if self._texts is not None:
+            segment = self._texts.final(segment, context.decided_position)
+        if segment.text:
+            context.figures.segments += 1
         self._emit(segment, context.decided_position)

@@ -12,9 +12,12 @@ from dataclasses import replace
 import grpc
 
 from malha.api.audio.v1 import audio_pb2 as api
+from malha.api.insight.v1 import insight_pb2 as insight_api
+from malha.api.insight.v1 import rules_pb2
 from malha.audio.call import Call, CallConfig
 from malha.audio.events import Opened, Warned
-from malha.audio.messages import call_config, duration, opened_message
+from malha.audio.insights import CallInsights
+from malha.audio.messages import FEEDBACK_ACTIONS, call_config, duration, opened_message
 from malha.audio.places import Places
 from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
@@ -22,6 +25,7 @@ from malha.audio.recorder import CallRecordings
 from malha.audio.settings import AudioSettings
 from malha.audio.stored import ENDING_EVENTS, ending, replayed
 from malha.audio.teller import AudioStream, Teller
+from malha.audio.texts import CallTexts, pipelines
 from malha.audio.timeline import MAX_POSITION
 from malha.audio.uploads import Upload, UploadDecoder, UploadLimits
 from malha.runtime import logs
@@ -31,6 +35,7 @@ from malha.runtime.mesh import identity
 from malha.runtime.quotas import Quotas
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.version import VERSION
+from malha.store.configuration import Configurations
 from malha.store.database import Database
 from malha.store.group_commit import GroupCommit
 from malha.store.ledger import Ledger
@@ -57,6 +62,7 @@ class CallStore:
     def __init__(self, database: Database, settings: StoreSettings) -> None:
         self.sessions = Sessions(database, ending, ENDING_EVENTS)
         self.writer = GroupCommit(settings)
+        self.configurations = Configurations(database)
 
     async def start(self) -> None:
         """Begin. Raises Unavailable without a database."""
@@ -82,9 +88,12 @@ class AudioStreamService:
         store: CallStore | None = None,
         quotas: Quotas | None = None,
         recordings: CallRecordings | None = None,
+        insight: Callable[[], grpc.aio.Channel] | None = None,
     ) -> None:
         self._settings = settings
         self._transcribe = transcribe
+        self._insight = insight
+        self._configurations = store.configurations if store is not None else None
         self._store = store
         self._recordings = recordings
         self._places = Places(quotas)
@@ -124,7 +133,7 @@ class AudioStreamService:
         if config.encoding == "file":
             await self._run_file(stream, config, teller, session_id)
             return
-        call = Call(config, self._recogniser(opening, config), teller.tell)
+        call = await self._call(stream, opening, config, teller)
         try:
             opened = await call.open()
             held = await self._begin(stream, session_id)
@@ -133,7 +142,8 @@ class AudioStreamService:
             raise
         async with self._connected(stream, call, teller, held):
             self._tell_opened(call, opened, opening, config, teller, session_id, held)
-            await self._converse(stream, call, teller, held)
+            async with self._advised(opening, call, teller, session_id):
+                await self._converse(stream, call, teller, held)
 
     async def _begin(self, stream: AudioStream, session_id: str) -> Held | None:
         tenant_id = stream.principal.tenant_id
@@ -161,7 +171,7 @@ class AudioStreamService:
         progress = Progress.of(resumed.columns)
         if progress is not None and asked.HasField("have_from"):
             progress = progress.starting_at(asked.have_from, asked.have_from_frame)
-        call = Call(config, self._recogniser(opening, config), teller.tell, progress)
+        call = await self._call(stream, opening, config, teller, progress)
         if resumed.over:
             await self._tell_rest(call, config, teller, resumed)
             return
@@ -170,7 +180,8 @@ class AudioStreamService:
             for event in resumed.events:
                 teller.again(replayed(event))
             log.info(Event.CALL_RESUMED, session=str(held.session_id), epoch=held.epoch, replayed=len(resumed.events))
-            await self._converse(stream, call, teller, held)
+            async with self._advised(opening, call, teller, str(held.session_id)):
+                await self._converse(stream, call, teller, held)
 
     async def _tell_rest(self, call: Call, config: CallConfig, teller: Teller, resumed: Resumed) -> None:
         """The call had ended when its client came back."""
@@ -243,7 +254,7 @@ class AudioStreamService:
             message.resume_from, message.resume_from_frame = call.resumed_from
         teller.opened(message)
         log.info(Event.CALL_OPENED, session=session_id, encoding=config.encoding, channels=config.channels, engine=opened.engine)
-        for wanted, what in ((opening.denoise, "noise reduction"), (opening.diarize, "diarization"), (opening.insights, "insights")):
+        for wanted, what in ((opening.denoise, "noise reduction"), (opening.diarize, "diarization")):
             if wanted:
                 teller.tell(Warned(NOT_IN_THIS_VERSION, f"{what}: not in this version of Malha"), 0)
 
@@ -253,8 +264,14 @@ class AudioStreamService:
             if kind == "audio":
                 audio = request.audio
                 await call.add(audio.content, audio.position if audio.HasField("position") else None)
+                if teller.insights is not None:
+                    teller.insights.tick(call.seconds)
             elif kind == "control":
                 self._control(call, request.control, teller)
+            elif teller.insights is not None:
+                teller.insights.feedback(request.feedback.insight_id, FEEDBACK_ACTIONS[request.feedback.action])
+            else:
+                teller.tell(Warned("INSIGHTS_OFF", "feedback on an insight of a call without insights: open it with insights on"), 0)
 
     def _control(self, call: Call, control: api.Control, teller: Teller) -> None:
         match control.WhichOneof("control"):
@@ -270,14 +287,20 @@ class AudioStreamService:
                 call.dtmf(control.dtmf.digits)
                 teller.save()
             case "insights":
-                teller.tell(Warned(NOT_IN_THIS_VERSION, "insights: not in this version of Malha"), 0)
+                self._steer(control.insights, call, teller)
+
+    def _steer(self, control: api.InsightControl, call: Call, teller: Teller) -> None:
+        if teller.insights is None:
+            teller.tell(Warned("INSIGHTS_OFF", "this call was opened without insights: set open.insights"), call.received_through)
+        else:
+            teller.insights.control(control.enabled if control.HasField("enabled") else None, control.trigger)
 
     async def _run_file(self, stream: AudioStream, config: CallConfig, teller: Teller, session_id: str) -> None:
         """A whole file: it is gathered, decoded elsewhere, and heard as fast as it is recognised."""
         opening, upload = stream.opening.open, Upload(self._uploads.limits)
         try:
             roles_known = replace(config, encoding="pcm", channels=max(len(config.roles), 1))
-            call = Call(roles_known, self._recogniser(opening, config), teller.tell)
+            call = await self._call(stream, opening, roles_known, teller)
             async with _Closing(call):
                 self._tell_opened(call, await call.open(), opening, config, teller, session_id, None)
                 async for request in stream:
@@ -285,17 +308,22 @@ class AudioStreamService:
                         await upload.add(request.audio.content)
                         call.count(len(request.audio.content))
                 path = await upload.complete()
-                async for rate, samples in self._uploads.decode(path):
-                    await call.expect_channels(samples.shape[1])
-                    call.add_samples(samples, rate)
-                    await call.room()
-                await self._finish(call, teller, None)
+                async with self._advised(opening, call, teller, session_id):
+                    async for rate, samples in self._uploads.decode(path):
+                        await call.expect_channels(samples.shape[1])
+                        call.add_samples(samples, rate)
+                        await call.room()
+                    await self._finish(call, teller, None)
         finally:
             upload.close()
 
     async def _finish(self, call: Call, teller: Teller, held: Held | None) -> None:
         """The conversation ends before the client is told that the call is over: nobody would come back to do it."""
         figures, ledger = await call.finish(), teller.ledger
+        if teller.insights is not None:
+            if ledger is not None:
+                await ledger.settled()  # what is not told is not advised on
+            await teller.insights.finish()
         if self._store is not None and held is not None and ledger is not None:
             await ledger.settled()
             await self._store.sessions.closed(held, figures.duration_seconds)
@@ -303,6 +331,43 @@ class AudioStreamService:
         if ledger is not None:
             await ledger.settled()
         log.info(Event.CALL_CLOSED, segments=figures.segments, seconds=round(figures.duration_seconds, 3), failed=figures.failed_segments)
+
+    async def _call(
+        self, stream: AudioStream, opening: api.Open, config: CallConfig, teller: Teller, progress: Progress | None = None
+    ) -> Call:
+        tenant_id, known = stream.principal.tenant_id, self._configurations
+        configuration = await known.of(tenant_id) if known is not None and tenant_id is not None else rules_pb2.Configuration()
+        texts = CallTexts(pipelines(configuration, opening.verbatim), "".join(opening.languages[:1]), teller.tell)
+        return Call(config, self._recogniser(opening, config), teller.tell, progress, texts)
+
+    @asynccontextmanager
+    async def _advised(self, opening: api.Open, call: Call, teller: Teller, session_id: str) -> AsyncIterator[None]:
+        """A connection with its way to Insight, where the call wants advice."""
+        if not opening.insights or self._insight is None:
+            if opening.insights:
+                teller.tell(Warned(NOT_IN_THIS_VERSION, "insights: this server has no Insight"), 0)
+            yield
+            return
+        wanted = insight_api.Open(
+            conversation_id=opening.conversation_id or session_id,
+            language="".join(opening.languages[:1]),
+            types=opening.insight.types,
+            policy=opening.insight.policy,
+            session_id=session_id,
+            alias=opening.insight.alias,
+        )
+        insights = teller.insights = CallInsights(
+            self._insight,
+            identity(),
+            wanted,
+            lambda insight: teller.advise(insight, call.received_through),
+            lambda reason, message: teller.tell(Warned(reason, message), call.received_through),
+        )
+        try:
+            yield
+        finally:
+            teller.insights = None
+            await insights.close()
 
     def _recogniser(self, opening: api.Open, config: CallConfig) -> Callable[[int, Listener], ChannelRecogniser]:
         metadata = identity()

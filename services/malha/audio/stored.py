@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf import json_format
+
 from malha.api.audio.v1 import audio_pb2 as api
+from malha.api.insight.v1 import insight_pb2
 from malha.audio.events import ChannelFigures, Figures, Gap, RecognisedWord, Role, Segment
 from malha.audio.messages import event_fields, summary_message
 from malha.audio.progress import Progress, duration_seconds
 from malha.store.session_updates import StoredSegment
 from malha.store.sessions import Ending, ReplayedEvent
 
-TRANSCRIPT, GAP, SUMMARY, CLOSED = "transcript", "gap", "summary", "closed"
+TRANSCRIPT, GAP, INSIGHT, SUMMARY, CLOSED = "transcript", "gap", "insight", "summary", "closed"
 FINISHED, ABANDONED = "finished", "abandoned"
 _REASONS = {FINISHED: api.CLOSE_REASON_FINISHED, ABANDONED: api.CLOSE_REASON_ABANDONED}
 
@@ -31,6 +34,7 @@ def event_body(event: Segment | Gap) -> tuple[str, dict[str, Any]]:
         "language": event.language,
         "words": [[word.text, word.start, word.end, word.confidence] for word in event.words],
         "latency": event.latency,
+        "amended": event.amended,
     }
 
 
@@ -46,7 +50,13 @@ def segment_row(segment: Segment) -> StoredSegment:
         text=segment.text,
         words=[{"text": word.text, "start": word.start, "end": word.end, "confidence": word.confidence} for word in segment.words],
         confidence=segment.confidence,
+        state="amended" if segment.amended else "final",
     )
+
+
+def insight_body(insight: insight_pb2.Insight) -> dict[str, Any]:
+    """A piece of advice."""
+    return json_format.MessageToDict(insight, preserving_proto_field_name=True)
 
 
 def summary_body(figures: Figures, dropped_partials: int) -> dict[str, Any]:
@@ -94,6 +104,8 @@ def _fields(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
             return event_fields(Segment(**known, final=True, role=Role(body["role"]), words=words))
         case "gap":
             return event_fields(Gap(body["from"], body["to"]))
+        case "insight":
+            return {"insight": json_format.ParseDict(dict(body), insight_pb2.Insight(), ignore_unknown_fields=True)}
         case "summary":
             channels = [ChannelFigures(Role(role), *counts) for role, *counts in body["channels"]]
             figures = Figures(channels, body["duration"], body["gaps"], body["failed"])

@@ -3,14 +3,16 @@
 from typing import Any
 
 from malha.api.audio.v1 import audio_pb2 as api
+from malha.api.insight.v1 import insight_pb2
 from malha.audio.call import Call
 from malha.audio.events import Ack, CallEvent, Figures, Gap, Segment
+from malha.audio.insights import CallInsights
 from malha.audio.messages import event_fields, summary_message
 from malha.audio.progress import Progress
-from malha.audio.stored import CLOSED, FINISHED, SUMMARY, closed_body, event_body, segment_row, summary_body
+from malha.audio.stored import CLOSED, FINISHED, INSIGHT, SUMMARY, closed_body, event_body, insight_body, segment_row, summary_body
 from malha.runtime.stream import Stream
 from malha.store.ledger import Entry, Ledger
-from malha.store.session_updates import StoredEvent, StoredSegment
+from malha.store.session_updates import StoredEvent
 
 AudioStream = Stream[api.StreamRequest, api.StreamResponse]
 
@@ -20,6 +22,8 @@ class Teller:
 
     def __init__(self, stream: AudioStream) -> None:
         self.ledger: Ledger[Progress] | None = None
+        self.insights: CallInsights | None = None
+        """Where the call wants some: it learns of finals once they are told."""
         self._stream = stream
         self._seq = 0
 
@@ -37,11 +41,15 @@ class Teller:
             self._stream.emit(api.StreamResponse(position=position, **event_fields(event)), partial_of=event.id)
         elif isinstance(event, Segment):
             self._stream.retract(event.id)
-            self._durable(position, *event_body(event), event_fields(event), segment_row(event))
+            self._durable(position, *event_body(event), event_fields(event), event)
         elif isinstance(event, Gap):
             self._durable(position, *event_body(event), event_fields(event))
         else:
             self._stream.emit(api.StreamResponse(position=position, **event_fields(self._stored(event))))
+
+    def advise(self, insight: insight_pb2.Insight, position: int) -> None:
+        """Send advice."""
+        self._durable(position, INSIGHT, insight_body(insight), {"insight": insight})
 
     def save(self) -> None:
         """Store how far the call is: whoever takes it over must know what its client said of it."""
@@ -76,16 +84,22 @@ class Teller:
         kind: str,
         body: dict[str, Any],
         fields: dict[str, Any],
-        segment: StoredSegment | None = None,
+        segment: Segment | None = None,
         *,
         last: bool = False,
     ) -> None:
         if self.ledger is None:
             self._seq += 1
-            self._stream.emit(api.StreamResponse(seq=self._seq, position=position, **fields))
+            self._tell_durable(api.StreamResponse(seq=self._seq, position=position, **fields), segment)
             return
         seq = self.ledger.next_seq()
         response = api.StreamResponse(seq=seq, position=position, **fields)
-        segment_id, revision = (segment.segment_id, segment.revision) if segment is not None else (None, None)
+        segment_id, revision = (segment.id, segment.revision) if segment is not None else (None, None)
         event = StoredEvent(seq, kind, body, segment_id, revision, position)
-        self.ledger.append(Entry(event, lambda: self._stream.emit(response), segment, last))
+        row = segment_row(segment) if segment is not None else None
+        self.ledger.append(Entry(event, lambda: self._tell_durable(response, segment), row, last))
+
+    def _tell_durable(self, response: api.StreamResponse, segment: Segment | None) -> None:
+        self._stream.emit(response)
+        if segment is not None and self.insights is not None:
+            self.insights.said(response.transcript.segment, response.seq, segment.latency)

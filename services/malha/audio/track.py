@@ -38,12 +38,12 @@ class Track:
         return self._base + sample * self.rate // self.working_rate
 
     def samples(self, frame: int) -> int:
-        """How many samples of this run lie before a frame."""
-        return max(0, -(-(frame - self._base) * self.working_rate // self.rate))
+        """How many samples of this run lie before a frame; less than none where it lies before the run."""
+        return -(-(frame - self._base) * self.working_rate // self.rate)
 
     def seconds(self, sample: int) -> float:
         """The time in the call of a sample of this run."""
-        return self._base / self.rate + sample / self.working_rate
+        return (self._base * self.working_rate + sample * self.rate) / (self.rate * self.working_rate)
 
     def kept(self, frame: int) -> tuple[int, int]:
         """(position, frame) from which to keep audio, so that a new owner can hear on from ``frame``: its pre-roll included."""
