@@ -7,17 +7,18 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("services", "edge", "sdk")
-CAPABILITIES = {"audio", "conversation", "jobs", "privacy", "recording", "transcribe", "synthesize", "models"}
+CAPABILITIES = {"audio", "chat", "conversation", "insight", "jobs", "privacy", "recording", "transcribe", "synthesize", "models"}
 ALLOWED = {
     "runtime": {"api", "runtime"},
     "store": {"api", "runtime", "store"},
-    **{capability: {"api", "runtime", "store", capability} for capability in CAPABILITIES},
+    "text": {"runtime", "text"},
+    **{capability: {"api", "runtime", "store", "text", capability} for capability in CAPABILITIES},
     "transcribe": {"api", "runtime", "store", "transcribe", "models"},
     "privacy": {"api", "runtime", "store", "privacy", "recording"},
     "edge": {"api", "runtime", "edge"},
     "sdk": {"sdk"},
-    "cli": {"api", "runtime", "store", "cli", "bench", "sdk", "edge", *CAPABILITIES},
-    "bench": {"api", "runtime", "store", "bench", "sdk", *CAPABILITIES},
+    "cli": {"api", "runtime", "store", "text", "cli", "bench", "sdk", "edge", *CAPABILITIES},
+    "bench": {"api", "runtime", "store", "text", "bench", "sdk", *CAPABILITIES},
 }
 
 

@@ -11,6 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from malha.edge import metrics, openapi, transcoder
 from malha.edge.calls import Tokens, bearer
+from malha.edge.counter import Counter
+from malha.edge.chat_completions import Completions
+from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
@@ -26,6 +29,7 @@ from malha.runtime.job_files import JobFiles
 from malha.runtime.mesh import Mesh
 
 STREAM = "/api/v1/asr/stream"
+COUNTER = "/ws"
 HEALTH = "/api/v1/health"
 UNAUTHORIZED = 401
 
@@ -42,7 +46,9 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
         Route("/api/v1/asr", Uploads(settings, mesh, door).transcribe, methods=["POST"]),
         Route("/api/v1/tts", Speech(settings, mesh).speak, methods=["POST"]),
         Route("/api/v1/jobs", JobUploads(settings, mesh, door, files, create_job).create, methods=["POST"]),
+        *chat_routes(settings, mesh),
         WebSocketRoute(STREAM, sockets),
+        WebSocketRoute(COUNTER, Counter(sockets, tokens)),
         *rest,
     ]
     middleware = [Middleware(Guard, limit=limit)]
@@ -58,6 +64,20 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
     return Starlette(
         routes=routes, middleware=middleware, exception_handlers={MalhaError: on_error, HTTPException: on_error, Exception: on_error}
     )
+
+
+def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
+    """Where models are talked to, as OpenAI's clients do."""
+    completions = Completions(settings, mesh)
+    return [
+        route
+        for base in ("/v1", "/api/v1")
+        for route in (
+            Route(f"{base}/chat/completions", completions.complete, methods=["POST"]),
+            Route(f"{base}/models", completions.models),
+            Route(f"{base}/models/{{alias}}", completions.model),
+        )
+    ]
 
 
 class Guard:
@@ -96,6 +116,8 @@ class Guard:
             if scope["path"] != HEALTH:
                 self._limit.take(token, address)
         except MalhaError as error:
-            await error_response(error, {"Connection": "close"})(scope, receive, send)
+            told = openai_error(error) if is_compatible(scope["path"]) else error_response(error)
+            told.headers["Connection"] = "close"
+            await told(scope, receive, send)
             return
         await self._app(scope, receive, send)

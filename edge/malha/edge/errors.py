@@ -10,7 +10,7 @@ class UnexpectedBinary(InvalidArgument):
 
 
 class NotJson(InvalidArgument):
-    """A text WebSocket message or a body is no JSON object; audio goes in binary messages."""
+    """A text WebSocket message or a body is no JSON object; on a WebSocket audio goes in binary messages."""
 
     default_reason = "NOT_JSON"
 

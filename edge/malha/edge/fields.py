@@ -86,12 +86,12 @@ def choice_of(field: str, value: str, choices: Mapping[str, Value]) -> Value:
     return choices[value]
 
 
-def json_object(text: str | bytes) -> dict[str, Any]:
-    """A JSON object. Raises NotJson."""
+def json_object(text: str | bytes, hint: str = "") -> dict[str, Any]:
+    """A JSON object. Raises NotJson, with ``hint`` where it is no JSON at all."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise NotJson("this is not JSON; audio goes in binary messages") from None
+        raise NotJson(f"this is not JSON{hint}") from None
     if not isinstance(value, dict):
         raise NotJson("a JSON object is expected")
     return value

@@ -9,6 +9,8 @@ from malha.edge.framing import Piece, placed
 KEPT_SECONDS = 60
 CONTAINER_BYTES = 4 * 1024 * 1024
 """60 s of a container, whatever it holds."""
+MOST_ENTRIES = 10_000
+"""Pieces and controls: 60 s of 20 ms each are 3,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,10 @@ class _Said:
 
 
 class Kept:
-    """In the order it was said. What is older than 60 s of audio is dropped, and becomes a gap if it is needed again."""
+    """In the order it was said. What is older than 60 s of audio is dropped, and becomes a gap if it is needed again.
+
+    So is what comes before the last `MOST_ENTRIES`: a client that sends controls and no audio gets no ack, and one may send byte by byte.
+    """
 
     def __init__(self, second_units: int) -> None:
         """``second_units``: positions per second; 0 for containers, whose positions are bytes."""
@@ -37,13 +42,13 @@ class Kept:
         """Keep a piece of audio."""
         self._entries.append(piece)
         self._units += piece[2]
-        while self._units > self._limit:
-            self._drop()
+        self._bound()
 
     def say(self, position: int, request: api.StreamRequest) -> None:
         """Keep a control. Keys are not kept: they could be counted twice."""
         if request.control.WhichOneof("control") != "dtmf":
             self._entries.append(_Said(position, request))
+            self._bound()
 
     def forget(self, keep_from: int, frame: int) -> None:
         """Let go of what an ack says is not needed again."""
@@ -77,6 +82,10 @@ class Kept:
         """An entry, as it is sent again: audio with its position."""
         entry = self._entries[number - self._forgotten]
         return entry.request.SerializeToString() if isinstance(entry, _Said) else placed(entry[0], entry[1])
+
+    def _bound(self) -> None:
+        while self._units > self._limit or len(self._entries) > MOST_ENTRIES:
+            self._drop()
 
     def _drop(self) -> None:
         entry = self._entries.popleft()

@@ -70,7 +70,7 @@ def read_message(text: str) -> api.StreamRequest:
 
 
 def _event(text: str) -> tuple[str, Fields]:
-    fields = Fields(json_object(text))
+    fields = Fields(json_object(text, "; audio goes in binary messages"))
     return fields.text("event"), fields
 
 

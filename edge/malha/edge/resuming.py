@@ -81,12 +81,11 @@ class ResumableCall:
             if not (self._token and response.HasField("go_away")):  # it is ours to go elsewhere
                 return response
 
-    def cancel(self) -> None:
-        """Give the call up, unless it is over."""
+    async def close(self) -> None:
+        """Give the call up, unless it is over. Whoever reads or writes it is cancelled already."""
         self._over = True
-        if self._catching_up is not None:
-            self._catching_up.cancel()
         self._call.cancel()
+        await self._stop_catching_up()
 
     def _note(self, response: api.StreamResponse) -> None:
         kind = response.WhichOneof("event")
@@ -107,8 +106,8 @@ class ResumableCall:
     async def _resume(self, lost: MalhaError) -> None:
         """Connect again. Raises ``lost`` if that takes too long, or what the server refuses it with."""
         self._connected = False
-        self._stop_catching_up()
         self._call.cancel()
+        await self._stop_catching_up()
         loop = asyncio.get_running_loop()
         began = loop.time()
         for pause in chain(PAUSES, repeat(PAUSES[-1])):
@@ -156,15 +155,14 @@ class ResumableCall:
         for request in kept.state():
             await call.write(request)
         number = kept.begin
-        while number < kept.end:
-            number = max(number, kept.begin)
+        while (number := max(number, kept.begin)) < kept.end:  # an ack may let go of what was to be sent
             if not await call.write(kept.request(number)):
                 return  # the reader finds out
             number += 1
         self._connected = True
-        self._catching_up = None
 
-    def _stop_catching_up(self) -> None:
+    async def _stop_catching_up(self) -> None:
         if self._catching_up is not None:
             self._catching_up.cancel()
+            await asyncio.gather(self._catching_up, return_exceptions=True)
             self._catching_up = None

@@ -146,8 +146,8 @@ class Session:
         finally:
             for side in sides:
                 side.cancel()
-            call.cancel()
             await asyncio.gather(*sides, return_exceptions=True)
+            await call.close()
 
     async def _side(self, work: Coroutine[Any, Any, End | None]) -> None:
         """Run one direction; what it returns or raises ends the session, None leaves that to the other."""

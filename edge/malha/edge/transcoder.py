@@ -15,8 +15,8 @@ from malha.edge.bodies import json_body
 from malha.edge.calls import bearer, failure, metadata
 from malha.edge.contracts import Binding, bindings
 from malha.edge.errors import InvalidField
+from malha.edge.parsing import message_of
 from malha.edge.settings import EdgeSettings
-from malha.runtime.errors import InvalidArgument
 from malha.runtime.mesh import Mesh
 
 ANSWER_SECONDS = 30.0
@@ -69,10 +69,7 @@ async def _message(request: Request, binding: Binding, request_type: type[Messag
         descriptor,
         zip(binding.variables, (request.path_params[f"p{index}"] for index in range(len(binding.variables))), strict=True),
     )
-    try:
-        return json_format.ParseDict(values, request_type())
-    except json_format.ParseError as error:
-        raise InvalidArgument(str(error), reason="INVALID_FIELD") from None
+    return message_of(values, request_type)
 
 
 def _merge(values: dict[str, Any], descriptor: Descriptor, items: Iterable[tuple[str, str]]) -> None:

@@ -124,12 +124,13 @@ class _Upload:
         self._identity = identity
         async with AsyncExitStack() as stack:
             form, size = FormReader(request.headers.get("content-type", "")), 0
-            async for data in body_of(request):
-                size += len(data)
-                if size > self._settings.max_upload_bytes + FORM_BYTES:
-                    raise too_large(self._settings.max_upload_bytes)
-                for part in form.feed(data):
-                    await self._take(part, stack)
+            async with contextlib.aclosing(body_of(request)) as body:
+                async for data in body:
+                    size += len(data)
+                    if size > self._settings.max_upload_bytes + FORM_BYTES:
+                        raise too_large(self._settings.max_upload_bytes)
+                    for part in form.feed(data):
+                        await self._take(part, stack)
             self.received = True
             form.finish()
             return await self._finish(request, stack)

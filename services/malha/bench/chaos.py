@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,12 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
 import psutil
 
 from malha.bench import speech
 from malha.bench.chaos_call import CHUNK_SECONDS, ChaosCall
+from malha.bench.chaos_hour import long_call
 from malha.bench.live import about_run
 from malha.bench.private_server import Running, private_server
 from malha.bench.spoken import spoken
@@ -31,6 +33,8 @@ FIRST_KILL_SECONDS: Final = 4.0
 STAGGER_SECONDS: Final = 2.0
 LAST_SECONDS: Final = 5.0
 """Of audio after the last kill's own time."""
+TURN_SECONDS: Final = 3.0
+"""Of a turn, where calls have pauses: longer recordings are left off there."""
 FIND_SECONDS: Final = 10.0
 SAME_SECONDS: Final = 0.25
 """An utterance heard again may begin or end so much earlier or later."""
@@ -51,6 +55,10 @@ class Options:
     """From the start of the first call to that of the last."""
     dialogue: str = ""
     """The language of the dialogue to speak; "": recordings, where there are any."""
+    hours: float = 0.0
+    """Of a call that is heard before the others and resumed many times; 0: none."""
+    talk: float = 1.0
+    """The share of the time somebody speaks: turns with pauses, each call at its own time. 1: the recordings as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,12 @@ def run_chaos(
     seconds = FIRST_KILL_SECONDS + options.rounds * len(TARGETS) * options.every_seconds + options.outage_seconds + LAST_SECONDS
     watcher.phase("starting the servers")
     with private_server(settings) as server:
-        chunks = _audio(server, seconds, options.dialogue)
-        return {**asyncio.run(_run(options, server, chunks, watcher)), **about_run()}
+        chunks = _audio(server, seconds, options)
+        long: dict[str, Any] = {}
+        if options.hours:
+            watcher.phase(f"a call of {options.hours:g} hours")
+            long = {"long_call": asyncio.run(long_call(server, chunks, options.hours))}
+        return {**asyncio.run(_run(options, server, chunks, watcher)), **long, **about_run()}
 
 
 async def _run(options: Options, server: Running, chunks: list[bytes], watcher: Watcher) -> dict[str, Any]:
@@ -102,7 +114,7 @@ async def _run(options: Options, server: Running, chunks: list[bytes], watcher: 
     targets = [target for target in TARGETS if find(server.supervisor, target)]  # an engine may have no worker
 
     async def play(number: int, call: ChaosCall) -> None:
-        await asyncio.sleep(options.stagger_seconds * number / options.calls)
+        await asyncio.sleep(_stagger_seconds(options) * number / options.calls)
         await call.run()
 
     async def kill() -> None:
@@ -132,6 +144,7 @@ def report(options: Options, reference: ChaosCall, calls: list[ChaosCall], kills
     together = [value for target in ("edge", "live", "worker") for value in resume[target]]
     return {
         "calls": options.calls,
+        "talk": options.talk,
         "seconds": round(len(reference.chunks) * CHUNK_SECONDS, 1),
         "kills": [{"target": kill.target, "count": sum(1 for each in kills if each.target == kill.target)} for kill in _firsts(kills)],
         "utterances": len(reference.finals) * len(calls),
@@ -194,15 +207,32 @@ def _firsts(kills: list[Kill]) -> Iterator[Kill]:
             yield kill
 
 
-def _audio(server: Running, seconds: float, dialogue: str) -> list[bytes]:
-    directory = None if dialogue else speech.data_directory()
+def _stagger_seconds(options: Options) -> float:
+    """Calls whose turns come at different times load the recogniser evenly."""
+    return options.stagger_seconds if options.talk >= 1 else TURN_SECONDS / options.talk
+
+
+def _audio(server: Running, seconds: float, options: Options) -> list[bytes]:
+    directory = None if options.dialogue else speech.data_directory()
     if directory is not None:
-        loop = speech.join(speech.recordings(directory), "recordings")
+        loop = speech.join(_turns(speech.recordings(directory), options.talk), "recordings")
     else:
-        loop = speech.join(spoken(server.url, server.token, dialogue or "en"), "espeak-ng")
+        loop = speech.join(_turns(spoken(server.url, server.token, options.dialogue or "en"), options.talk), "espeak-ng")
     chunks = loop.chunks(int(CHUNK_SECONDS * 1000))
     wanted = int(seconds / CHUNK_SECONDS)
     return [chunks[number % len(chunks)] for number in range(wanted)]
+
+
+def _turns(recordings: Iterable[speech.Samples], talk: float) -> Iterator[speech.Samples]:
+    """What somebody says at a time, and the silence after it but for the pause that `speech.join` adds."""
+    usual = (speech.SHORTEST_PAUSE + speech.LONGEST_PAUSE) / 2
+    for recording in recordings:
+        if talk >= 1:
+            yield recording
+            continue
+        turn = recording[: int(TURN_SECONDS * speech.RATE)]
+        rest = max(0.0, len(turn) / speech.RATE * (1 / talk - 1) - usual)
+        yield np.concatenate((turn, np.zeros(int(rest * speech.RATE), np.int16)))
 
 
 async def _kill(supervisor: int, target: str) -> Kill:

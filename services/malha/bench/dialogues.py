@@ -26,7 +26,9 @@ _ENGLISH = (
     Turn(AGENT, "I am sorry to hear that. Can I have your account number, please?", 0.8),
     Turn(CUSTOMER, "Yes, it is four seven two nine one five."),
     Turn(AGENT, "Thank you. I can see the problem here. We can send you a new router for free.", 0.7),
-    Turn(CUSTOMER, "That sounds good. Will the price of my plan change?", 0.5),
+    Turn(CUSTOMER, "You sent me a router last month and it did not help. If nothing changes, I want to cancel my contract.", 0.7),
+    Turn(AGENT, "I understand. I can send a technician to check your line tomorrow morning."),
+    Turn(CUSTOMER, "All right. Will the price of my plan change?", 0.5),
     Turn(AGENT, "No, the price stays the same. Have a nice day. Goodbye.", 0.9),
 )
 
@@ -36,7 +38,9 @@ _PORTUGUESE = (
     Turn(AGENT, "Sinto muito por isso. O senhor pode me dizer o número da conta, por favor?", 0.8),
     Turn(CUSTOMER, "Sim, é quatro sete dois nove um cinco."),
     Turn(AGENT, "Obrigada. Já encontrei o problema. Nós podemos enviar um roteador novo, sem custo.", 0.7),
-    Turn(CUSTOMER, "Que bom. O preço do meu plano vai mudar?", 0.5),
+    Turn(CUSTOMER, "No mês passado já mandaram um roteador e não adiantou. Eu quero cancelar o contrato hoje.", 0.7),
+    Turn(AGENT, "Eu entendo. Posso mandar um técnico verificar a sua linha amanhã de manhã."),
+    Turn(CUSTOMER, "Está bem. O preço do meu plano vai mudar?", 0.5),
     Turn(AGENT, "Não, o preço continua o mesmo. Tenha um bom dia. Até logo.", 0.9),
 )
 
@@ -46,7 +50,9 @@ _SPANISH = (
     Turn(AGENT, "Lamento escuchar eso. ¿Me puede decir su número de cuenta, por favor?", 0.8),
     Turn(CUSTOMER, "Sí, es cuatro siete dos nueve uno cinco."),
     Turn(AGENT, "Gracias. Ya veo el problema. Podemos enviarle un router nuevo sin costo.", 0.7),
-    Turn(CUSTOMER, "Muy bien. ¿Va a cambiar el precio de mi plan?", 0.5),
+    Turn(CUSTOMER, "El mes pasado ya me enviaron un router y no sirvió de nada. Quiero cancelar el contrato hoy.", 0.7),
+    Turn(AGENT, "Lo entiendo. Puedo enviar un técnico a revisar su línea mañana por la mañana."),
+    Turn(CUSTOMER, "Está bien. ¿Va a cambiar el precio de mi plan?", 0.5),
     Turn(AGENT, "No, el precio sigue igual. Que tenga un buen día. Hasta luego.", 0.9),
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from malha.cli.db import with_store
-from malha.cli.output import note, print_json
+from malha.cli.output import counted, note, print_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -45,4 +45,5 @@ def restore(
     if json:
         print_json({"revision": restored.manifest.revision, "rows": rows, "tombstones": restored.erased})
     else:
-        print(f"restored {rows['conversation']} conversations of {restored.manifest.created_at}; {restored.erased} tombstones applied")
+        print(f"restored {counted(rows['conversation'], 'conversation')}, as of {restored.manifest.created_at}")
+        note(f"what was erased since is erased again: {counted(restored.erased, 'tombstone')}")

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from malha.cli import bench_pii
 from malha.cli.output import print_json, status
 
 app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
+app.command(epilog=bench_pii.EXAMPLES)(bench_pii.pii)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PLAIN_WIDTH = 120
@@ -97,7 +99,8 @@ def asr(
     epilog="\b\nExamples:\n"
     "  malha bench chaos --json\n"
     "  malha bench chaos --calls 5 --rounds 1 --engine null\n"
-    "  malha bench chaos --outage 30   and in the end half a minute without the database"
+    "  malha bench chaos --outage 30   and in the end half a minute without the database\n"
+    "  malha bench chaos --engine pocketsphinx --talk 0.25   calls with pauses, as many as two CPUs can recognise"
 )
 def chaos(
     *,
@@ -106,6 +109,11 @@ def chaos(
     every: Annotated[float, typer.Option(min=1.0, max=60.0, help="Seconds between kills.")] = 6.0,
     outage: Annotated[float, typer.Option(min=0.0, max=110.0, help="Seconds without the database in the end.")] = 0.0,
     engine: Annotated[str, typer.Option(help="The recogniser.")] = "auto",
+    talk: Annotated[
+        float,
+        typer.Option(min=0.05, max=1.0, help="Share of the time somebody speaks in a call, in short turns; 1: recordings as they are."),
+    ] = 1.0,
+    hours: Annotated[float, typer.Option(min=0.0, max=24.0, help="First resume a call of so many hours, many times; 0: none.")] = 0.0,
     save: Save = None,
     json: Json = False,
 ) -> None:
@@ -115,7 +123,9 @@ def chaos(
 
     with status("starting") as spinner:
         report = run_chaos(
-            Options(calls, rounds, every, engine, outage), spinner.update, lambda kill: spinner.update(f"killed {kill.target}")
+            Options(calls, rounds, every, engine, outage, talk=talk, hours=hours),
+            spinner.update,
+            lambda kill: spinner.update(f"killed {kill.target}"),
         )
     _finish(report, chaos_table(report), save, json=json)
 

@@ -22,6 +22,7 @@ class CallOptions:
     file: Path
     language: str
     roles: tuple[str, ...]
+    conversation: str
     model: str
     partials: bool
     target: str | None
@@ -46,6 +47,7 @@ async def _play(options: CallOptions, statistics: CallStatistics, *, json: bool)
             channels=recording.channels,
             roles=options.roles,  # type: ignore[arg-type]  # the SDK checks them and names those there are
             language=options.language or None,
+            conversation_id=options.conversation,
             model=options.model,
             interim=options.partials,
         )
@@ -64,6 +66,8 @@ def _take(event: sdk.Event, view: LiveView, statistics: CallStatistics, playback
             line = _line(event, playback)
             statistics.add(line)
             view.show(line)
+        case sdk.Resumed():
+            view.resumed(event.lost_seconds, complete=event.sent_from <= event.resume_from)
         case sdk.CallWarning():
             view.say(f"{event.reason}: {event.message}")
         case sdk.Summary():

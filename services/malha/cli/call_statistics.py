@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Group
@@ -31,6 +31,14 @@ class CallStatistics:
         elif not line.final:
             self.partials += 1
             self._partial_ms.append(line.latency_ms)
+
+    def amend(self, line: Line) -> None:
+        """A final was told anew; when it first came counts."""
+        self._finals = [replace(line, latency_ms=told.latency_ms) if told.segment == line.segment else told for told in self._finals]
+
+    def line(self, segment: str) -> Line | None:
+        """What was told of a segment."""
+        return next((line for line in self._finals if line.segment == segment), None)
 
     def text(self, speaker: str) -> str:
         """All that one speaker said."""

@@ -1,28 +1,25 @@
 """Calls while their servers are killed: on a terminal each call's latest line changes in place under what happened; elsewhere lines are printed once."""
 
 import time
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.text import Text
 
 from malha.bench.chaos import Kill
 from malha.bench.chaos_call import ChaosCall
-from malha.cli.live_view import REFRESHES_PER_SECOND, printable
 from malha.cli.output import note
+from malha.cli.screen import Screen, printable
 
 RESUMING = ("edge", "live")
 """What calls are without until they have resumed. Without a worker or the database they go on, and are told the next line later."""
 NAMES = {"worker": "engine worker", "postgres": "PostgreSQL"}
 
 
-class ChaosView:
+class ChaosView(Screen):
     """Shows calls and kills while the block runs. Its methods are the callbacks of `malha.bench.chaos.run_chaos`."""
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(quiet=quiet, highlight=False)
+        super().__init__(console or Console(quiet=quiet, highlight=False))
         self._begin = time.monotonic()
         self._phase = ""
         self._calls: dict[int, ChaosCall] = {}
@@ -33,15 +30,6 @@ class ChaosView:
         self._away: set[int] = set()
         """Calls that have not gone on after it."""
         self._gaps_ms: list[float] = []
-        self._live = Live(self, console=self._console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._live.stop()
 
     def __rich__(self) -> Group:
         """The part of the screen that changes."""

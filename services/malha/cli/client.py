@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from malha.runtime.errors import FailedPrecondition, Unavailable
+from malha.runtime.settings import RuntimeSettings
 
 try:
     from malha import sdk as sdk  # noqa: PLC0414 - the commands take it from here
@@ -15,14 +16,21 @@ START_ONE = "start one with: malha up"
 
 @asynccontextmanager
 async def connected(target: str | None) -> AsyncIterator[sdk.Malha]:
-    """A client of the server. Raises Unavailable if none answers, and what the SDK raises."""
+    """A client of the server: at ``target``, else where MALHA_GRPC_PORT says. Raises Unavailable if none answers, and what the SDK raises."""
+    target = target or _this_machine()
     try:
         async with sdk.Malha(target) as malha:
             yield malha
     except sdk.TokenMissing as error:
         raise Unavailable(f"no server has run here, so there is no token: {START_ONE}", reason="TOKEN_MISSING") from error
     except sdk.Unavailable as error:
-        where = f"at {target}" if target else "here"
         raise Unavailable(
-            f"no server answers {where}: {START_ONE}" if not error.reason else error.message, reason=error.reason or "NO_SERVER"
+            error.message if error.reason else f"no server answers at {target}: {START_ONE}, or name another with --target",
+            reason=error.reason or "NO_SERVER",
         ) from error
+
+
+def _this_machine() -> str | None:
+    """What `malha up` with the same environment and ``.env`` listens on; None, the SDK's default, where it takes any free port."""
+    port = RuntimeSettings().grpc_port
+    return f"127.0.0.1:{port}" if port else None

@@ -88,6 +88,9 @@ def call(
     *,
     language: Language = "",
     roles: Annotated[str, typer.Option(help="Who speaks on each channel, such as agent,customer.", show_default=False)] = "",
+    conversation: Annotated[
+        str, typer.Option(help="Your id of the conversation it belongs to; made where it does not exist.", metavar="ID", show_default=False)
+    ] = "",
     model: Annotated[str, typer.Option(help="The recogniser's model.", show_default=False)] = "",
     partials: Annotated[bool, typer.Option(help="Show what is understood while somebody still speaks.")] = True,
     target: Target = None,
@@ -96,7 +99,8 @@ def call(
     """Stream a recording to a running server as the live call it was, and show the transcript as it comes. --json: one event a line."""
     from malha.cli.call import CallOptions, run_call
 
-    run_call(CallOptions(file, language, tuple(filter(None, roles.split(","))), model, partials, target), json=json)
+    spoken_by = tuple(filter(None, roles.split(",")))
+    run_call(CallOptions(file, language, spoken_by, conversation, model, partials, target), json=json)
 
 
 def transcribe(

@@ -12,6 +12,7 @@ from malha.cli import import_state
 from malha.cli.output import print_json
 
 if TYPE_CHECKING:  # pydantic takes longer to load than `malha --help` may
+    from malha.runtime.errors import FailedPrecondition
     from malha.store.settings import StoreSettings
 
 app = typer.Typer(help="The database: upgrade, current, check, import-state.", no_args_is_help=True)
@@ -50,12 +51,15 @@ def current(json: Json = False) -> None:
 @app.command(epilog="\b\nExamples:\n  malha db check && malha serve live")
 def check(json: Json = False) -> None:
     """Tell whether services can use the database: reachable, schema up to date, tenants kept apart. Exit status 78: configure it first."""
-    from malha.runtime.errors import MalhaError
+    from malha.runtime.errors import FailedPrecondition, MalhaError
     from malha.store.database import Database
 
     async def checked(settings: "StoreSettings") -> None:
-        async with await Database.connect(settings) as database:
-            await database.check()
+        try:
+            async with await Database.connect(settings) as database:
+                await database.check()
+        except FailedPrecondition as error:
+            raise (await _diagnosed(settings, error) if error.reason == "STORE_MISCONFIGURED" else error) from error
 
     try:
         with_store(checked)
@@ -67,6 +71,27 @@ def check(json: Json = False) -> None:
         print_json({"ok": True})
     else:
         print("the database is reachable, its schema is up to date, its roles keep tenants apart")
+
+
+async def _diagnosed(settings: "StoreSettings", error: "FailedPrecondition") -> "FailedPrecondition":
+    """Which of the causes it is, of those that a service need not tell apart."""
+    import asyncpg
+
+    from malha.runtime.errors import FailedPrecondition
+    from malha.store import migrate
+    from malha.store.revision import HEAD
+
+    if isinstance(error.__cause__, asyncpg.InvalidAuthorizationSpecificationError | asyncpg.InvalidCatalogNameError):
+        return FailedPrecondition("the database refuses MALHA_DATABASE_URL: are its user, password and name right?", reason="STORE_LOGIN")
+    revision = await migrate.current(settings)
+    if revision != HEAD:
+        return FailedPrecondition(
+            f"the schema is at revision {revision or 'none'}, this version of Malha needs {HEAD}: malha db upgrade", reason="STORE_SCHEMA"
+        )
+    return FailedPrecondition(
+        "the login of MALHA_DATABASE_URL may not become Malha's roles: malha db upgrade, with MALHA_DATABASE_OWNER_URL, lets it",
+        reason="STORE_LOGIN",
+    )
 
 
 app.command("import-state", epilog=import_state.EXAMPLES)(import_state.import_state)

@@ -1,9 +1,10 @@
-"""``malha demo``: a two-voice call, spoken, streamed and transcribed by servers started for it, then its figures."""
+"""``malha demo``: a two-voice call, spoken, streamed, transcribed and advised on by servers started for it, then its figures; then two calls as text."""
 
 import asyncio
 import random
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from malha.bench.speech import RATE
 from malha.bench.spoken import Speaker
 from malha.bench.wer import word_error_rate
 from malha.cli.call_statistics import CallStatistics, statistics_table
+from malha.cli.demo_replay import replay_transcripts
+from malha.cli.insight_view import Advice, Ground
 from malha.cli.live_view import Line, LiveView
 from malha.cli.output import note, print_json, status
 from malha.cli.pull import pull_model
@@ -27,6 +30,7 @@ from malha.models.catalogue import Model, find
 from malha.models.store import ModelStore
 from malha.runtime import engines
 from malha.runtime.errors import Aborted, FailedPrecondition, Unavailable
+from malha.text.scrub import Pipeline
 
 ROLES = (AGENT, CUSTOMER)
 MODEL = "whisper/small"
@@ -48,12 +52,15 @@ def run_demo(lang: str, *, yes: bool, json: bool) -> int:
         note(f"servers started in {server.start_seconds:.1f} s")
         with status("speaking the call"):
             recording = spoken_call(server, lang)
-        statistics = asyncio.run(_play(server, recording, lang, quiet=json))
-    report = {"language": lang, **statistics.report(), "wer": _wer(statistics, lang)}
+        advice: list[Advice] = []
+        statistics = asyncio.run(_play(server, recording, lang, advice, quiet=json))
+        report = {"language": lang, **statistics.report(), "wer": _wer(statistics, lang), "insights": [asdict(each) for each in advice]}
+        if not json:
+            Console().print(statistics_table(report))
+        replays = replay_transcripts(server, quiet=json)
     if json:
-        print_json(report)
+        print_json({**report, "replays": replays})
         return 0
-    Console().print(statistics_table(report))
     if lang == "en":
         print("The same call in Portuguese or Spanish, by Whisper: make demo DEMO_LANG=pt, or malha demo --lang es")
     return 0
@@ -76,22 +83,39 @@ def spoken_call(server: Running, lang: str) -> Recording:
     return Recording(np.clip(samples + noise, -32_768, 32_767).astype(np.int16), RATE)
 
 
-async def _play(server: Running, recording: Recording, lang: str, *, quiet: bool) -> CallStatistics:
-    """Stream the call through the WebSocket edge in real time. Raises Unavailable if the edge refuses or loses it."""
+async def _play(server: Running, recording: Recording, lang: str, advice: list[Advice], *, quiet: bool) -> CallStatistics:
+    """Stream the call through the WebSocket edge in real time; ``advice`` gets its insights. Raises Unavailable if the edge refuses or loses it."""
     statistics, playback = CallStatistics(), Playback(recording)
     headers = {"Authorization": f"Bearer {server.token}"}
-    start = {"event": "start", "conversation_id": "demo", "language": TAGS[lang], "encoding": "pcm16", "sample_rate": RATE}
+    start = {
+        "event": "start",
+        "conversation_id": "demo",
+        "language": TAGS[lang],
+        "encoding": "pcm16",
+        "sample_rate": RATE,
+        "enable_insights": True,
+    }
     try:
         async with connect(server.websocket, additional_headers=headers, compression=None, proxy=None, open_timeout=OPEN_SECONDS) as socket:
             await socket.send(orjson.dumps({**start, "channels": 2, "roles": ROLES}).decode())
             with LiveView(playback, recording.seconds, quiet=quiet) as view:
-                await _converse(socket, playback, view, statistics, recording.seconds + CLOSE_SECONDS)
+                await _converse(socket, playback, _Told(view, statistics, playback, advice), recording.seconds + CLOSE_SECONDS)
     except (ConnectionClosed, InvalidHandshake, TimeoutError, OSError) as error:
         raise Unavailable(f"the call was lost ({type(error).__name__})", reason="CALL_LOST") from error
     return statistics
 
 
-async def _converse(socket: ClientConnection, playback: Playback, view: LiveView, statistics: CallStatistics, limit_seconds: float) -> None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where what is told goes."""
+
+    view: LiveView
+    statistics: CallStatistics
+    playback: Playback
+    advice: list[Advice]
+
+
+async def _converse(socket: ClientConnection, playback: Playback, told: _Told, limit_seconds: float) -> None:
     """Send and receive until ``session_ended``."""
 
     async def send() -> None:
@@ -104,7 +128,7 @@ async def _converse(socket: ClientConnection, playback: Playback, view: LiveView
     try:
         async with asyncio.timeout(limit_seconds):
             async for message in socket:
-                if _take(orjson.loads(message), view, statistics, playback):
+                if _take(orjson.loads(message), told):
                     return
         raise Unavailable("the call ended before its end was told", reason="CALL_LOST")
     finally:
@@ -112,19 +136,23 @@ async def _converse(socket: ClientConnection, playback: Playback, view: LiveView
         await asyncio.wait([sending])
 
 
-def _take(event: dict[str, Any], view: LiveView, statistics: CallStatistics, playback: Playback) -> bool:
+def _take(event: dict[str, Any], told: _Told) -> bool:
     """Show and count an event; whether it was the last. Raises Unavailable for an error the edge tells."""
     match event["event"]:
         case "session_started":
-            statistics.engine = str(event["engine"])
-        case "partial" | "batch_processed" as name:
+            told.statistics.engine = str(event["engine"])
+        case "partial" | "batch_processed" | "amended" as name:
             for segment in event["segments"]:
-                line = _line(event, segment, playback, final=name == "batch_processed")
-                statistics.add(line)
-                view.show(line)
+                _show(_line(event, segment, told.playback, name), told)
+        case "insight":
+            advice = _advice(event, told.statistics)
+            told.advice.append(advice)
+            told.view.advise(advice)
+        case "warning":
+            told.view.say(f"{event['reason']}: {event['message']}")
         case "final_summary":
-            statistics.duration_seconds = event["duration_sec"]
-            statistics.talk_seconds = dict(zip(ROLES, event["talk_sec"], strict=True))
+            told.statistics.duration_seconds = event["duration_sec"]
+            told.statistics.talk_seconds = dict(zip(ROLES, event["talk_sec"], strict=True))
         case "error":
             raise Unavailable(str(event["message"]), reason=str(event["reason"]))
         case "session_ended":
@@ -134,7 +162,24 @@ def _take(event: dict[str, Any], view: LiveView, statistics: CallStatistics, pla
     return False
 
 
-def _line(event: dict[str, Any], segment: dict[str, Any], playback: Playback, *, final: bool) -> Line:
+def _show(line: Line, told: _Told) -> None:
+    if line.amended:
+        told.statistics.amend(line)
+    else:
+        told.statistics.add(line)
+    told.view.show(line)
+
+
+def _advice(event: dict[str, Any], statistics: CallStatistics) -> Advice:
+    """An insight, with who said the words it rests on, and when."""
+    grounds = []
+    for evidence in event["evidence"]:
+        line = statistics.line(evidence["segment_id"])
+        grounds.append(Ground(line.speaker if line else "?", line.start_seconds if line else 0.0, evidence["quote"]))
+    return Advice(event["type"], event["message"], event["confidence"], grounds, event["latency_ms"], event["degraded"])
+
+
+def _line(event: dict[str, Any], segment: dict[str, Any], playback: Playback, name: str) -> Line:
     return Line(
         segment=segment["id"],
         channel=event["channel"],
@@ -142,14 +187,16 @@ def _line(event: dict[str, Any], segment: dict[str, Any], playback: Playback, *,
         text=segment["text"],
         start_seconds=segment["start_sec"],
         end_seconds=segment["end_sec"],
-        final=final,
+        final=name != "partial",
         latency_ms=playback.since(segment["end_sec"]) * 1e3,
+        amended=name == "amended",
     )
 
 
 def _wer(statistics: CallStatistics, lang: str) -> float | None:
-    """Against the script, both channels; None where jiwer is not installed."""
-    said = [" ".join(turn.text for turn in DIALOGUES[lang] if turn.role == role) for role in ROLES]
+    """Against the script, both channels, with digits for number words as in every transcript; None where jiwer is not installed."""
+    pipeline = Pipeline(TAGS[lang])
+    said = [" ".join(pipeline.alone(turn.text).text for turn in DIALOGUES[lang] if turn.role == role) for role in ROLES]
     try:
         return round(word_error_rate(said, [statistics.text(role) for role in ROLES]), 4)
     except FailedPrecondition:

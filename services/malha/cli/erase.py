@@ -60,6 +60,7 @@ def _erase(kind: str, name: str, tenant: str, *, yes: bool) -> dict[str, Any]:
     from malha.privacy.erasure import Eraser
     from malha.privacy.report import Signer
     from malha.privacy.subjects import find
+    from malha.runtime.job_files import JobFiles, JobFilesSettings
     from malha.runtime.settings import RuntimeSettings
     from malha.store.database import Database
     from malha.store.tenants import Tenants
@@ -70,7 +71,8 @@ def _erase(kind: str, name: str, tenant: str, *, yes: bool) -> dict[str, Any]:
         async with await Database.connect(settings) as database, files() as recorded:
             await database.check()
             tenant_id = await Tenants(database).find(tenant)
-            eraser = Eraser(database, recorded)
+            uploads = JobFiles(RuntimeSettings().data_dir, JobFilesSettings().job_files_bytes)
+            eraser = Eraser(database, recorded, uploads)
             await eraser.finish(tenant_id)
             async with database.tenant_tx(tenant_id) as connection:
                 subject = await find(connection, tenant_id, "customer" if kind == "customer" else "conversation", name)
@@ -117,7 +119,7 @@ def _verify(path: Path, *, json: bool) -> None:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InvalidArgument("this is no report of an erasure", reason="NO_REPORT") from None
-    report = Signer(RuntimeSettings().data_dir).verify(text[text.find("{") :])
+    report = Signer(RuntimeSettings().data_dir, make=False).verify(text[text.find("{") :])
     if json:
         print_json({"genuine": True, "subject": report["subject"], "ended_at": report["ended_at"], "counts": report["counts"]})
     else:

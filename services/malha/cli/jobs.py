@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from malha.cli.output import note, print_json
+from malha.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:  # both load what `malha --help` may not
     from malha.jobs.store import JobRow
@@ -106,22 +106,8 @@ def _print(job: "JobRow", *, json: bool) -> None:
 
 
 def _print_table(jobs: "list[JobRow]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "kind", "status", "progress", "attempts", "created", "reason"):
-        table.add_column(heading, no_wrap=heading == "id")
-    for job in jobs:
-        cells = (
-            str(job.id),
-            job.kind,
-            job.status,
-            f"{job.progress:.0%}",
-            str(job.attempts),
-            f"{job.created_at:%Y-%m-%d %H:%M}",
-            job.reason or "-",
-        )
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+    rows = [
+        (str(job.id), job.kind, job.status, f"{job.progress:.0%}", str(job.attempts), f"{job.created_at:%Y-%m-%d %H:%M}", job.reason or "-")
+        for job in jobs
+    ]
+    print_table(("id", "kind", "status", "progress", "attempts", "created", "reason"), rows)

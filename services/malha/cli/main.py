@@ -6,11 +6,37 @@ from collections.abc import Callable
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from malha.cli import backup, bench, commands, db, erase, import_conversations, jobs, models, recordings, retention, tenant, token
+from malha.cli import (
+    backup,
+    bench,
+    commands,
+    db,
+    erase,
+    import_conversations,
+    insights,
+    jobs,
+    models,
+    recordings,
+    retention,
+    serve_llm,
+    tenant,
+    token,
+)
 from malha.cli.output import EXIT_FAILURE, fail
 
+
+class _Program(TyperGroup):
+    """Finds commands of two words, such as `serve llm`, beside the one of the first."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # click's own types differ between its versions
+        name = " ".join(args[:2])
+        return (name, self.commands[name], args[2:]) if name in self.commands else super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Program,
     name="malha",
     help="Live calls to text, speakers and advice.",
     epilog="\b\nExamples:\n  malha demo                 a live call, start to end, on this machine\n  malha up                   the servers, until Ctrl-C\n  malha transcribe call.wav  a recording to text",
@@ -28,11 +54,13 @@ def _add(name: str, function: Callable[..., Any], examples: str) -> None:
 
 _add("up", commands.up, "  malha up\n  malha up --port 8080 --json\n  malha up --host 0.0.0.0 --insecure")
 _add("serve", commands.serve, "  malha serve live\n  malha serve transcribe --port 50061")
+_add("serve llm", serve_llm.serve_llm, serve_llm.EXAMPLES)
 _add(
     "demo", commands.demo, "  malha demo\n  malha demo --lang pt --yes\n  malha demo --chaos         kill -9, twelve times: nothing is lost"
 )
-_add("call", commands.call, "  malha call call.wav --roles agent,customer\n  malha call call.flac --json")
+_add("call", commands.call, "  malha call call.wav --roles agent,customer --conversation call-4711\n  malha call call.flac --json")
 _add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha transcribe *.mp3 --language pt --words --json")
+_add("insights", insights.insights, insights.EXAMPLES)
 _add(
     "say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav'
 )

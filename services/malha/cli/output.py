@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -19,6 +19,24 @@ def print_json(data: Any) -> None:
 def print_json_line(data: Any) -> None:
     """One of many JSON objects."""
     print(json.dumps(data, ensure_ascii=False), flush=True)
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns, each as wide as its widest cell: nothing is cut, so that lines can be read by people and by ``grep`` alike."""
+    from rich.cells import cell_len  # noqa: PLC0415 - `malha --help` must be quick
+
+    from malha.cli.screen import printable  # noqa: PLC0415 - for that reason
+
+    lines = [list(map(printable, line)) for line in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 day``, ``2 days``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def note(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from malha.cli.output import note, print_json
+from malha.cli.output import counted, note, print_json
 
 if TYPE_CHECKING:  # they load what `malha --help` may not
     import uuid
@@ -43,9 +43,8 @@ def list_recordings(
         print_json({"recordings": [_fields(each) for each in found]})
         return
     for each in found:
-        print(
-            f"{each.conversation_id}  {each.session_id}  {each.written_at:%Y-%m-%d %H:%M}  {each.seconds:.0f} s  {each.channels} channels"
-        )
+        channels = counted(each.channels, "channel")
+        print(f"{each.conversation_id}  {each.session_id}  {each.written_at:%Y-%m-%d %H:%M}  {each.seconds:.0f} s  {channels}")
     if not found:
         note("nothing is recorded: malha retention set --recording")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from malha.cli.output import note, print_json
+from malha.cli.output import counted, note, print_json
 
 if TYPE_CHECKING:  # they load what `malha --help` may not
     import uuid
@@ -68,19 +68,21 @@ def run(json: Json = False) -> None:
     """Erase what has been kept as long as its tenant wants. What is held, and what is open, stays."""
     from malha.cli.recordings import files
     from malha.privacy.retention import Retention
+    from malha.runtime.job_files import JobFiles, JobFilesSettings
+    from malha.runtime.settings import RuntimeSettings
 
     async def swept(database: "Database") -> dict[str, dict[str, int]]:
+        uploads = JobFiles(RuntimeSettings().data_dir, JobFilesSettings().job_files_bytes)
         async with files() as recorded:
-            return {name: asdict(done) for name, done in (await Retention(database, recorded).run()).items()}
+            return {name: asdict(done) for name, done in (await Retention(database, recorded, uploads).run()).items()}
 
     done = _with_database(swept)
     if json:
         print_json({"tenants": done})
         return
     for name, counts in done.items():
-        print(
-            f"{name}: {counts['conversations']} conversations erased, {counts['recordings']} recordings, {counts['left_files']} left files"
-        )
+        erased = ", ".join(counted(counts[f"{noun}s"], noun) for noun in ("conversation", "customer", "recording"))
+        print(f"{name}: {erased} erased, {counted(counts['left_files'], 'file')} of earlier erasures removed")
 
 
 @app.command(
@@ -169,4 +171,4 @@ def _with_database(work: "Callable[[Database], Awaitable[Result]]") -> Result:
 
 
 def _days(count: int | None) -> str:
-    return "until erased" if count is None else f"{count} days"
+    return "until erased" if count is None else counted(count, "day")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -23,6 +24,7 @@ from malha.runtime.admin import Admin
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts
 from malha.runtime.errors import FailedPrecondition
+from malha.runtime.job_files import JobFiles, JobFilesSettings
 from malha.runtime.mesh import Mesh
 from malha.runtime.process import run, tune_collector
 from malha.runtime.quotas import Quotas, QuotaSettings
@@ -45,7 +47,10 @@ LIVE = "live"
 class Parts:
     """What a capability is made with."""
 
-    transcribe: Callable[[], grpc.aio.Channel]
+    channel: Callable[[str], grpc.aio.Channel]
+    """To a capability by name, here or elsewhere."""
+    insight: bool
+    """Whether there is an Insight to ask."""
     database: Database | None
     store: StoreSettings
     quotas: Quotas
@@ -57,7 +62,8 @@ class Parts:
 def _audio(parts: Parts) -> Service:
     store = CallStore(parts.database, parts.store) if parts.database is not None else None
     recordings = make_recordings(parts.database, parts.data_dir) if parts.database is not None else None
-    return AudioStreamService(AudioSettings(), parts.transcribe, store, parts.quotas, recordings)
+    insight = partial(parts.channel, "insight") if parts.insight else None
+    return AudioStreamService(AudioSettings(), partial(parts.channel, "transcribe"), store, parts.quotas, recordings, insight)
 
 
 def _conversation(parts: Parts) -> Service:
@@ -72,7 +78,6 @@ def _conversation(parts: Parts) -> Service:
 def _jobs(parts: Parts) -> Service:
     from malha.jobs.service import JobService  # noqa: PLC0415 - one capability alone need not load the others
     from malha.jobs.settings import JobSettings  # noqa: PLC0415
-    from malha.runtime.job_files import JobFilesSettings  # noqa: PLC0415
     from malha.runtime.outbound import OutboundSettings  # noqa: PLC0415
 
     if parts.database is None:
@@ -92,17 +97,33 @@ def _synthesize(_: Parts) -> Service:
     return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings)
 
 
+def _insight(parts: Parts) -> Service:
+    from malha.insight.service import InsightService  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.insight.settings import InsightSettings  # noqa: PLC0415
+
+    return InsightService(parts.database, partial(parts.channel, "chat"), InsightSettings())
+
+
+def _chat(parts: Parts) -> Service:
+    from malha.chat.service import ChatService  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.chat.settings import ChatSettings  # noqa: PLC0415
+
+    return ChatService(ChatSettings(), parts.data_dir, parts.database)
+
+
 MAKERS: dict[str, Callable[[Parts], Service]] = {
     "audio": _audio,
     "transcribe": _transcribe,
     "synthesize": _synthesize,
     "conversation": _conversation,
     "jobs": _jobs,
+    "chat": _chat,
+    "insight": _insight,
 }
 
 
 NEED_DATABASE = frozenset({"conversation", "jobs"})
-LAZY = frozenset({"synthesize", "conversation", "jobs"})
+LAZY = frozenset({"synthesize", "conversation", "jobs", "chat", "insight"})
 """Capabilities that are imported when they are made."""
 
 
@@ -115,16 +136,23 @@ def run_serve(names: list[str], settings: RuntimeSettings) -> int:
     if unknown:
         known = ", ".join([LIVE, *MAKERS])
         raise FailedPrecondition(f"no capability {unknown[0]!r} in this version: there are {known}", reason="UNKNOWN_CAPABILITY")
-    return run("+".join(names), lambda stop: serve(wanted, settings, stop, whole=LIVE in names), settings, lambda: load(wanted))
+    return run(
+        "+".join(names), lambda stop: serve(wanted, settings, stop, whole=LIVE in names), settings, lambda: load(wanted, settings.data_dir)
+    )
 
 
-def load(names: list[str]) -> None:
+def load(names: list[str], data_dir: Path) -> None:
     """Import what serving these capabilities will import, and do nothing else."""
     load_contracts()
     if "transcribe" in names:
         make_engine(TranscribeSettings())
     for name in LAZY.intersection(names):
         import_module(f"malha.{name}.service")
+    if "chat" in names:
+        from malha.chat.choose import preload  # noqa: PLC0415 - one capability alone need not load the others
+        from malha.chat.settings import ChatSettings  # noqa: PLC0415
+
+        preload(ChatSettings(), data_dir)
 
 
 async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event, *, whole: bool) -> None:
@@ -139,7 +167,8 @@ async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event
         mesh = Mesh(settings, lambda: f"127.0.0.1:{bound[0]}")
         servers: list[Server] = []
         parts = Parts(
-            lambda: mesh.channel("transcribe"),
+            mesh.channel,
+            "insight" in names or bool(settings.insight_target),
             database,
             store,
             quotas,
@@ -181,7 +210,8 @@ async def _retention(database: Database | None, settings: RuntimeSettings) -> As
         yield
         return
     blobs = make_blobs(RecordingSettings(), settings.data_dir)
-    sweeper = RetentionSweeper(Retention(database, RecordedFiles(blobs)), PrivacySettings().retention_sweep_seconds)
+    uploads = JobFiles(settings.data_dir, JobFilesSettings().job_files_bytes)
+    sweeper = RetentionSweeper(Retention(database, RecordedFiles(blobs), uploads), PrivacySettings().retention_sweep_seconds)
     sweeper.start()
     try:
         yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from malha.cli.output import print_json
+from malha.cli.output import print_json, print_table
 
 if TYPE_CHECKING:  # both load what `malha --help` may not
     from malha.store.settings import StoreSettings
@@ -33,8 +33,7 @@ def list_tenants(json: Json = False) -> None:
     if json:
         print_json({"tenants": found})
         return
-    for tenant in found:
-        print(_line(tenant))
+    print_table(("name", "id", "quota"), [(tenant["name"], tenant["id"], _quota(tenant)) for tenant in found])
 
 
 @app.command(
@@ -79,6 +78,10 @@ def _fields(name: str, tenant: uuid.UUID, settings: Mapping[str, Any]) -> dict[s
 
 
 def _line(tenant: Mapping[str, Any]) -> str:
+    return f"{tenant['name']}  {tenant['id']}  {_quota(tenant)}"
+
+
+def _quota(tenant: Mapping[str, Any]) -> str:
     own = tenant["quota"]
     shown = ", ".join(f"{limit.replace('_', ' ')} {own[limit] or 'unlimited'}" for limit in LIMITS if limit in own)
-    return f"{tenant['name']}  {tenant['id']}  {shown or 'the limits of the server'}"
+    return shown or "the limits of the server"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from malha.cli.output import note, print_json
+from malha.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:  # both load what `malha --help` may not
     from malha.store.settings import StoreSettings
@@ -33,7 +33,8 @@ def create(
     tenant: Annotated[str, typer.Option(help="Whose token. Made if there is none of this name.")] = "default",
     name: Annotated[str, typer.Option(help="What you call it.")] = "",
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it may do: stream, read, write or admin; may be repeated. Without: all but admin.")
+        list[str] | None,
+        typer.Option(help="What it may do: stream, read, write or admin; may be repeated. Without: all but admin.", metavar="SCOPE"),
     ] = None,
     expires: Annotated[str | None, typer.Option(help="How long it is good: 90m, 12h, 30d, 8w. Without: until it is revoked.")] = None,
     counter: Annotated[str | None, typer.Option(help="The service counter it is for.", metavar="ID")] = None,
@@ -71,7 +72,7 @@ def list_tokens(
     elif found:
         _print_table(found)
     else:
-        note("there are no tokens: malha token create")
+        note("there are no tokens but those of MALHA_API_TOKENS and of `malha up`'s own file: malha token create")
 
 
 @app.command(
@@ -128,18 +129,11 @@ def _fields(token: "Token") -> dict[str, Any]:
 
 
 def _print_table(tokens: "list[Token]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "tenant", "name", "scopes", "counter", "created", "expires", "revoked"):
-        table.add_column(heading, no_wrap=heading == "id")
+    rows = []
     for token in tokens:
         dates = (f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (token.created_at, token.expires_at, token.revoked_at))
-        cells = (str(token.id), token.tenant, token.name or "-", " ".join(token.scopes), token.counter or "-", *dates)
-        table.add_row(*map(Text, cells))  # a name is no markup
-    Console().print(table)
+        rows.append((str(token.id), token.tenant, token.name or "-", ",".join(token.scopes), token.counter or "-", *dates))
+    print_table(("id", "tenant", "name", "scopes", "counter", "created", "expires", "revoked"), rows)
 
 
 def _until(token: "Token") -> str:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from malha.cli.client import connected, sdk
-from malha.cli.live_view import printable
 from malha.cli.output import note, print_json_line
+from malha.cli.screen import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,10 +63,21 @@ class HostOptions:
     """A worker that shows no progress for so long is killed and replaced."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own; wins over the one OpenMP thread a worker is given."""
+    spare: bool = False
+    """Whether the process that stands by has the engine loaded: a crash costs no loading then, and the memory of one more worker."""
     inputs_ahead: int = 16
     outputs_ahead: int = 32
     replay_bytes: int = 32 << 20
     """See `malha.runtime.host_stream.StreamLimits`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standby:
+    """The next worker."""
+
+    worker: WorkerProcess
+    loaded: bool
+    info: object
 
 
 @dataclass(slots=True, eq=False)
@@ -95,8 +106,8 @@ class EngineHost:
         self._tasks: list[asyncio.Task[None]] = []
         self._streams: set[HostStream] = set()
         self._unassigned: deque[HostStream] = deque()
-        self._standby: WorkerProcess | None = None
-        self._preparing = asyncio.Lock()
+        self._standby: _Standby | None = None
+        self._wanted = asyncio.Event()
         self._dead: list[WorkerProcess] = []
         self._wait_seconds = WAIT_SECONDS.labels(name)
         self._restarts = RESTARTS.labels(name)
@@ -121,6 +132,7 @@ class EngineHost:
             lambda: self._places.waiting + sum(stream.waiting_inputs for stream in list(self._streams))
         )
         BUSY_WORKERS.labels(self._name).set_function(lambda: sum(worker.working for worker in self._workers))
+        self._tasks.append(asyncio.create_task(self._stand_by()))
         log.info(Event.ENGINE_STARTED, engine=self._name, workers=self._host.workers)
         return infos[0]
 
@@ -131,7 +143,7 @@ class EngineHost:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self._end_all(Unavailable(f"the engine {self._name} is closing"))
-        workers = [*self._workers, *self._dead, *([self._standby] if self._standby is not None else [])]
+        workers = [*self._workers, *self._dead, *([self._standby.worker] if self._standby is not None else [])]
         self._slots.clear()
         self._dead.clear()
         self._standby = None
@@ -151,17 +163,18 @@ class EngineHost:
         return tuple(worker.pid for worker in self._workers)
 
     @contextlib.asynccontextmanager
-    async def stream(self, arguments: object) -> AsyncIterator[HostStream]:
+    async def stream(self, arguments: object, *, background: bool = False) -> AsyncIterator[HostStream]:
         """A stream to a worker. Leaving the context before the stream ended cancels it there, before the worker's next step.
 
+        A ``background`` one gives way to the others, for a place as for a turn (`malha.runtime.host_places`, `malha.runtime.worker`).
         Raises EngineBusy at once if the queue is full, Unavailable while workers fail to start.
         """
         if not self._slots:
             raise Unavailable(f"the engine {self._name} is not running")
         if not self.healthy:
             raise self._unhealthy()
-        async with self._places.take():
-            stream = HostStream(next(self._identifiers), arguments, self._limits)
+        async with self._places.take(background=background):
+            stream = HostStream(next(self._identifiers), arguments, self._limits, background=background)
             self._streams.add(stream)
             try:
                 self._assign(stream)
@@ -169,10 +182,10 @@ class EngineHost:
             finally:
                 self._release(stream)
 
-    async def call(self, arguments: object, item: object, *, timeout_seconds: float) -> object:
+    async def call(self, arguments: object, item: object, *, timeout_seconds: float, background: bool = False) -> object:
         """Open a stream, send one item, and return the one output it leads to. Raises DeadlineExceeded, and as `stream` does."""
         try:
-            async with asyncio.timeout(timeout_seconds), self.stream(arguments) as stream:
+            async with asyncio.timeout(timeout_seconds), self.stream(arguments, background=background) as stream:
                 await stream.send(item)
                 await stream.finish()
                 outputs = [output.item async for output in stream if not output.interim]
@@ -187,7 +200,8 @@ class EngineHost:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _assign(self, stream: HostStream) -> None:
-        worker = min(self._workers, key=lambda worker: worker.held, default=None)
+        """Give it to the worker with the fewest streams; a live one to that with the fewest live ones, as it goes before the others there."""
+        worker = min(self._workers, key=lambda worker: (0 if stream.background else worker.held_live, worker.held), default=None)
         if worker is None:
             self._unassigned.append(stream)
         else:
@@ -207,34 +221,45 @@ class EngineHost:
             await asyncio.sleep(RESTART_SECONDS[min(slot.failures, len(RESTART_SECONDS) - 1)])
             began = time.monotonic()
             try:
-                worker = await self._spawn()
-                info = await worker.load(self._configuration, seconds=self._host.start_seconds)
+                worker, info = await self._load()
             except (MalhaError, OSError) as error:
                 self._failed_to_start(slot, error)
                 continue
             loaded = time.monotonic()
             log.info(Event.ENGINE_WORKER_STARTED, engine=self._name, pid=worker.pid, seconds=round(loaded - began, 3))
             self._filled(slot, worker, info)
-            await self._prepare()
             await worker.lost
             slot.failures = 0 if worker.steps or time.monotonic() - loaded > STABLE_SECONDS else slot.failures + 1
             self._emptied(slot, worker)
 
-    async def _spawn(self) -> WorkerProcess:
+    async def _load(self) -> tuple[WorkerProcess, object]:
         """The standby, or a new process: an interpreter takes 50 to 100 ms to start, and that is time a crash would cost."""
         standby, self._standby = self._standby, None
-        if standby is not None:
-            if not standby.lost.done():
-                return standby
-            self._dead.append(standby)
+        self._wanted.set()
+        if standby is None:
+            worker = await self._spawn()
+        elif not standby.worker.lost.done():
+            if standby.loaded:
+                return standby.worker, standby.info
+            worker = standby.worker
+        else:
+            self._dead.append(standby.worker)
+            worker = await self._spawn()
+        return worker, await worker.load(self._configuration, seconds=self._host.start_seconds)
+
+    async def _spawn(self) -> WorkerProcess:
         return await WorkerProcess.spawn(self._name, self._factory, self._host.environment, on_wait=self._wait_seconds.observe)
 
-    async def _prepare(self) -> None:
-        """Have a process at hand that has loaded nothing (about 10 MB)."""
-        async with self._preparing:
+    async def _stand_by(self) -> None:
+        """Have a process at hand; one that has loaded nothing costs about 10 MB."""
+        while True:
             if self._standby is None:
-                with contextlib.suppress(OSError):  # the next restart will say what is wrong
-                    self._standby = await self._spawn()
+                with contextlib.suppress(MalhaError, OSError):  # the next restart will say what is wrong
+                    worker = await self._spawn()
+                    info = await worker.load(self._configuration, seconds=self._host.start_seconds) if self._host.spare else None
+                    self._standby = _Standby(worker, self._host.spare, info)
+            self._wanted.clear()
+            await self._wanted.wait()
 
     def _failed_to_start(self, slot: _Slot, error: Exception) -> None:
         slot.failures += 1

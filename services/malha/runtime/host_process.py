@@ -95,6 +95,11 @@ class WorkerProcess(asyncio.Protocol):
         return len(self.streams) + len(self._cancelled)
 
     @property
+    def held_live(self) -> int:
+        """Of the streams it holds, those that are not background work."""
+        return sum(not stream.background for stream in self.streams.values())
+
+    @property
     def working(self) -> bool:
         """Whether it should be computing now."""
         return bool(self._cancelled) or any(stream.working for stream in list(self.streams.values()))

@@ -56,11 +56,12 @@ class HostStream:
     Do both at the same time, in two tasks, where outputs may be many: who sends without taking them waits for itself in the end.
     """
 
-    def __init__(self, identifier: int, arguments: object, limits: StreamLimits) -> None:
+    def __init__(self, identifier: int, arguments: object, limits: StreamLimits, *, background: bool = False) -> None:
         self.identifier = identifier
+        self.background = background
         self._limits = limits
         self._link: Link | None = None
-        self._log = deque([encode(Kind.OPEN, identifier, arguments)])
+        self._log = deque([encode(Kind.OPEN_BACKGROUND if background else Kind.OPEN, identifier, arguments)])
         self._log_bytes = len(self._log[0])
         self._forgotten = 0  # frames dropped from the front of the log
         self._sent = self._acknowledged = 0  # frames, at the present worker

@@ -28,6 +28,8 @@ class Event(StrEnum):
     CALL_CLOSED = "call_closed"
     RECOGNISER_LOST = "recogniser_lost"
     RECOGNISER_BACK = "recogniser_back"
+    INSIGHT_LOST = "insight_lost"
+    INSIGHT_SHOWN = "insight_shown"
     ENGINE_STARTED = "engine_started"
     ENGINE_WORKER_LOST = "engine_worker_lost"
     ENGINE_WORKER_STARTED = "engine_worker_started"
@@ -52,6 +54,7 @@ class Event(StrEnum):
     JOB_ENDED = "job_ended"
     JOB_FAILED = "job_failed"
     WEBHOOK_DISABLED = "webhook_disabled"
+    BACKGROUND_DEFECT = "background_defect"
     LIBRARY = "library"
 
 

@@ -32,6 +32,8 @@ class Kind(enum.IntEnum):
     CANCEL = 5
     CREDIT = 6
     """From the host: as many more outputs (`COUNT`) may be sent for this stream."""
+    OPEN_BACKGROUND = 7
+    """`OPEN`, for a stream that gives way to those opened without this."""
     READY = 10
     """From the worker: loaded; the body is what it tells about itself."""
     WORKING = 11

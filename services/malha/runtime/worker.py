@@ -4,6 +4,9 @@ Engines that keep the GIL, hold global state or may crash live here, away from t
 streams: one input, or one step of the generator an input led to, at a time, so that a long stream does not starve the others. A second
 thread reads the socket. It lets cancels be seen between two steps, and it ends the process when the host is gone, even within a long step.
 
+Background streams get a turn when no other stream wants one, so a live one waits for the step being done and no more. Where live streams
+alone want more than there is, background ones get the share that `malha.runtime.precedence` leaves them.
+
 An engine offers a factory ``def factory(options) -> Worker``; an attribute ``info`` of the worker is told to the host. Whatever a stream
 raises fails that stream only.
 """
@@ -23,17 +26,22 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NoReturn, Protocol
 
+from malha.runtime.precedence import Precedence
 from malha.runtime.wire import COUNT, HEADER, WAITED, Configuration, Defect, Kind, decode, encode, pack
 
 _END: Final = object()
-_INPUTS: Final = frozenset({Kind.OPEN, Kind.FEED, Kind.FINISH})
+_OPENINGS: Final = frozenset({Kind.OPEN, Kind.OPEN_BACKGROUND})
+_INPUTS: Final = _OPENINGS | {Kind.FEED, Kind.FINISH}
+
+PAUSE: Final = object()
+"""Yielded instead of an output: other streams may have a turn here. Says also that the work goes on, to who watches for workers that are stuck."""
 
 
 class WorkerStream(Protocol):
     """One stream's computation, on the worker's computing thread."""
 
     def feed(self, item: object) -> Iterator[object]:
-        """Take one input and yield any number of outputs. Between two of them other streams get their turn."""
+        """Take one input and yield any number of outputs, or `PAUSE`. Between two of them other streams get their turn."""
 
     def finish(self) -> Iterator[object]:
         """Take the end of the input and yield what remains."""
@@ -57,8 +65,8 @@ class Interim:
 
 
 def spare_capacity() -> bool:
-    """Whether no other stream of this worker waits for its turn: then there is time for partial results. True outside a worker."""
-    return _Turns.current is None or not _Turns.current.waiting
+    """Whether no other live stream of this worker waits for its turn: then there is time for partial results. True outside a worker."""
+    return _Turns.current is None or not _Turns.current.live
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +75,7 @@ class _Stream:
 
     identifier: int
     credit: int
+    background: bool
     inbox: deque[tuple[int, bytes, float]]
     work: WorkerStream | None = None
     steps: Iterator[object] | None = None
@@ -86,8 +95,10 @@ class _Turns:
     current: "_Turns | None" = None
 
     def __init__(self, credit: int) -> None:
-        self.waiting: deque[_Stream] = deque()
+        self.live: deque[_Stream] = deque()
+        self._background: deque[_Stream] = deque()
         self._cancelled: deque[_Stream] = deque()
+        self._precedence = Precedence()
         self._streams: dict[int, _Stream] = {}
         self._credit = credit
         self._changed = threading.Condition(threading.Lock())
@@ -95,8 +106,8 @@ class _Turns:
     def accept(self, kind: int, identifier: int, body: bytes) -> None:
         """Take a frame of the host. One for a stream that has ended meanwhile is dropped."""
         with self._changed:
-            if kind == Kind.OPEN:
-                self._streams[identifier] = _Stream(identifier, self._credit, deque())
+            if kind in _OPENINGS:
+                self._streams[identifier] = _Stream(identifier, self._credit, kind == Kind.OPEN_BACKGROUND, deque())
             stream = self._streams.get(identifier)
             if stream is None:
                 return
@@ -109,22 +120,28 @@ class _Turns:
             self._queue(stream)
 
     def take(self) -> _Stream | None:
-        """The stream whose turn it is (cancelled ones first), or None."""
+        """The stream whose turn it is (cancelled ones first, background ones last but for their share), or None."""
         with self._changed:
-            queue = self._cancelled or self.waiting
-            return queue.popleft() if queue else None
+            if self._cancelled:
+                return self._cancelled.popleft()
+            if self._precedence.background_next(live=bool(self.live), background=bool(self._background)):
+                return self._background.popleft()
+            return self.live.popleft() if self.live else None
 
     def wait(self) -> None:
         """Block until some stream can run."""
         with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or self.waiting)
+            self._changed.wait_for(lambda: self._cancelled or self.live or self._background)
 
     def give_back(self, stream: _Stream) -> None:
-        """Put a stream that had its turn behind the others, if it has more to do."""
+        """Put a stream that had its turn behind the others, if it has more to do.
+
+        A background one stays the first of its kind: nobody waits for one of them more than for another, and what is begun holds memory.
+        """
         with self._changed:
             stream.queued = False
             if stream.identifier in self._streams:
-                self._queue(stream)
+                self._queue(stream, first=stream.background)
 
     def spend(self, stream: _Stream) -> None:
         """Count one output, on which the host waits to give credit again."""
@@ -135,13 +152,18 @@ class _Turns:
         with self._changed:
             del self._streams[stream.identifier]
 
-    def _queue(self, stream: _Stream) -> None:
-        if stream.queued and stream.cancelled and stream in self.waiting:
-            self.waiting.remove(stream)
+    def _queue(self, stream: _Stream, *, first: bool = False) -> None:
+        queue = self._background if stream.background else self.live
+        if stream.queued and stream.cancelled and stream in queue:
+            queue.remove(stream)
         elif stream.queued or not stream.runnable:
             return
         stream.queued = True
-        (self._cancelled if stream.cancelled else self.waiting).append(stream)
+        queue = self._cancelled if stream.cancelled else queue
+        if first:
+            queue.appendleft(stream)
+        else:
+            queue.append(stream)
         self._changed.notify()
 
 
@@ -208,6 +230,9 @@ class _Server:
             self._unsent.append(pack(Kind.ACK, stream.identifier, WAITED.pack(stream.waited)))
             if stream.last:
                 self._close(stream, None)
+            return
+        if output is PAUSE:
+            self._unsent.append(pack(Kind.WORKING, stream.identifier))
             return
         kind, item = (Kind.INTERIM, output.item) if isinstance(output, Interim) else (Kind.OUTPUT, output)
         self._unsent.append(encode(kind, stream.identifier, item))

@@ -5,7 +5,10 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+
+from malha.bench.private_server import Running
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -45,6 +48,14 @@ def test_call_prints_its_events_as_json(malha: Run, speech: Path) -> None:
     finals = [event for event in events if event["event"] == "Final"]
     assert finals
     assert {final["segment"]["role"] for final in finals} == {"customer"}
+
+
+def test_a_call_belongs_to_the_conversation_it_names(malha: Run, speech: Path, server: Running) -> None:
+    assert malha("call", str(speech), "--conversation", "call-4711", "--json").returncode == 0
+    answer = httpx.get(
+        f"{server.url}/api/v1/conversations/call-4711", headers={"Authorization": f"Bearer {server.token}"}, timeout=30, trust_env=False
+    )
+    assert answer.raise_for_status().json()["entries"]
 
 
 def test_say_writes_a_wav_file(malha: Run, tmp_path: Path) -> None:

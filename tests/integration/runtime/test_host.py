@@ -421,9 +421,22 @@ async def test_an_idle_worker_is_replaced_at_once(caplog):
     assert min(whole - load for whole, load in zip(spent, started[1:], strict=True)) < 0.1
 
 
+async def test_a_spare_has_the_engine_loaded():
+    loading = 3.0
+    async with hosting("slow", loading, spare=True) as engine:
+        for _ in range(2):
+            standby = await until(lambda: engine._standby)
+            died = time.monotonic()
+            os.kill(engine.worker_pids[0], signal.SIGKILL)
+            assert await engine.call(None, 1, timeout_seconds=LIMIT) == 1
+            assert time.monotonic() - died < loading
+            assert engine.worker_pids == (standby.worker.pid,)
+            assert engine._standby is None, "the next one loads, and nobody waits for it"
+
+
 async def test_a_dead_standby_is_not_used():
     async with hosting() as engine:
-        standby = await until(lambda: engine._standby)
+        standby = (await until(lambda: engine._standby)).worker
         await asyncio.sleep(0.1)
         os.kill(standby.pid, signal.SIGKILL)
         os.kill(engine.worker_pids[0], signal.SIGKILL)
@@ -559,7 +572,7 @@ async def main():
         await asyncio.sleep(0.3)
         while host._standby is None:
             await asyncio.sleep(0.01)
-        print(json.dumps([*host.worker_pids, host._standby.pid]), flush=True)
+        print(json.dumps([*host.worker_pids, host._standby.worker.pid]), flush=True)
         await asyncio.sleep(60)
 
 asyncio.run(main())

@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -210,12 +211,26 @@ def resolves(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
     """What names resolve to, one answer after the other; the names that were asked for."""
     asked, left = list[str](), list(answers)
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[Any]:
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in left.pop(0)]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("malha.runtime.outbound.socket.getaddrinfo", getaddrinfo)
     return asked
+
+
+async def test_name_servers_that_do_not_answer_keep_no_other_work_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant owns its name server, and may let it stay silent: the threads that files are written by must not wait for it."""
+    answers = threading.Event()
+    monkeypatch.setattr("malha.runtime.outbound.socket.getaddrinfo", lambda *_, **__: answers.wait(60))
+    client = outbound(seconds=0.2)
+    try:
+        for refused in await asyncio.gather(*(client.check("https://silent.example/") for _ in range(64)), return_exceptions=True):
+            assert isinstance(refused, DeadlineExceeded)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "written"), 20) == "written"
+    finally:
+        answers.set()
+        client.close()
 
 
 def certified(directory: Path, name: str) -> Path:

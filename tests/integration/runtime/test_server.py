@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
 from malha.runtime.admin import Admin
@@ -34,6 +36,27 @@ async def test_an_address_others_reach_needs_tls_or_consent(settings: RuntimeSet
         await RunningServer(settings.model_copy(update={"host": "0.0.0.0"}), NULL).__aenter__()
     async with RunningServer(settings.model_copy(update={"host": "0.0.0.0", "insecure": True}), NULL) as server:
         assert server.port
+
+
+async def test_all_that_reflection_lists_it_describes(channel: grpc.aio.Channel) -> None:
+    """As `buf curl --list-methods` asks, and before each call."""
+    call = channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )()
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    listed = [service.name for service in (await call.read()).list_services_response.service]
+    assert "grpc.reflection.v1.ServerReflection" in listed
+    for name in listed:
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
+        files = [
+            descriptor_pb2.FileDescriptorProto.FromString(file)
+            for file in (await call.read()).file_descriptor_response.file_descriptor_proto
+        ]
+        assert name in {f"{file.package}.{service.name}" for file in files for service in file.service}
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
 
 
 async def test_off_loopback_there_is_no_reflection(settings: RuntimeSettings) -> None:

@@ -41,6 +41,7 @@ def _run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Comp
             ["no server answers at 127.0.0.1:1", "malha up"],
         ),
         (["say", "hello", "--target", "127.0.0.1:1", "-l", "en"], {"MALHA_TOKEN": "t"}, EXIT_FAILURE, ["no server answers", "malha up"]),
+        (["say", "hello", "-l", "en"], {"MALHA_TOKEN": "t", "MALHA_GRPC_PORT": "2"}, EXIT_FAILURE, ["no server answers at 127.0.0.1:2"]),
         (["say", "hello"], {}, EXIT_FAILURE, ["--language"]),
         (["say", " ", "-l", "en"], {}, EXIT_FAILURE, ["nothing to say"]),
         (["call", "{text}"], {"MALHA_TOKEN": "t"}, EXIT_FAILURE, ["not readable audio"]),

@@ -5,8 +5,11 @@ import pytest
 from rich.console import Console
 
 from malha.bench.playback import Playback, Recording
+from malha.cli.call import _take
 from malha.cli.call_statistics import CallStatistics, statistics_table
-from malha.cli.live_view import Line, LiveView, printable
+from malha.cli.client import sdk
+from malha.cli.live_view import Line, LiveView
+from malha.cli.screen import printable
 
 
 def _line(text: str, *, final: bool, segment: str = "s1", speaker: str = "agent", latency_ms: float = 400.0) -> Line:
@@ -41,6 +44,19 @@ def test_an_empty_final_takes_its_partials_back() -> None:
     shown = _shown(_line("uh", final=False), _line("", final=True), terminal=True)
     assert "uh" not in shown
     assert "agent" not in shown
+
+
+@pytest.mark.parametrize(("sent_from", "told"), [(100, "after 1.5 s\n"), (200, "after 1.5 s, without some of its audio\n")])
+def test_a_call_that_was_resumed_says_so_and_begins_what_was_being_said_anew(sent_from: int, told: str) -> None:
+    view = LiveView(Playback(Recording(np.zeros((16_000, 1), np.int16), 16_000)), 1.0)
+    output = io.StringIO()
+    view._console = Console(file=output, force_terminal=True, width=100, highlight=False, color_system=None)
+    view.show(_line("good", final=False))
+    _take(sdk.Resumed("s", 1.5, 100, sent_from), view, CallStatistics(), view._playback)
+    assert output.getvalue().endswith(told)
+    with view._console.capture() as region:
+        view._console.print(view)
+    assert "good" not in region.get()
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\x07b", "\x1b]0;title\x07", "line\nline", "[red]no markup[/red]"])

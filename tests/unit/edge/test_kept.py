@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.edge.framing import audio_request
-from malha.edge.kept import CONTAINER_BYTES, KEPT_SECONDS, Kept
+from malha.edge.kept import CONTAINER_BYTES, KEPT_SECONDS, MOST_ENTRIES, Kept
 
 RATE = 16_000
 
@@ -82,3 +82,19 @@ def test_at_most_a_minute_is_kept() -> None:
     held = sum(len(request.audio.content) for request in again(container))
     assert CONTAINER_BYTES - 9000 < held <= CONTAINER_BYTES
     assert again(raw)[-1].audio.position == 699 * 1600
+
+
+def test_a_client_that_sends_controls_and_no_audio_fills_no_memory() -> None:
+    kept = Kept(RATE)
+    kept.say(0, mute(1))
+    for number in range(2 * MOST_ENTRIES):
+        kept.say(0, hold(on_hold=number % 2 == 0))
+    assert kept.end - kept.begin == MOST_ENTRIES
+    assert [api.StreamRequest.FromString(request) for request in kept.state()] == [mute(1), hold(on_hold=False)]
+
+
+def test_nor_does_one_that_sends_a_container_byte_by_byte() -> None:
+    kept = Kept(0)
+    for number in range(2 * MOST_ENTRIES):
+        kept.add((audio_request(b"x"), number, 1))
+    assert [request.audio.position for request in again(kept)] == list(range(MOST_ENTRIES, 2 * MOST_ENTRIES))
