@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fakes.postgres import Postgres, postgres_server
-from malha.audio.service import AudioStreamService, CallStore
+from malha.audio.call_store import CallStore
+from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts

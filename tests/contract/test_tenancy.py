@@ -15,7 +15,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from malha.audio.service import AudioStreamService, CallStore
+from malha.audio.call_store import CallStore
+from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.conversation.service import ConversationService
 from malha.conversation.settings import ConversationSettings

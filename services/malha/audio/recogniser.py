@@ -41,6 +41,8 @@ class RecogniserConfig:
     model: str
     words: bool
     interim: bool
+    background: bool
+    """Whether utterances of live calls go first."""
     final_seconds: float
 
 
@@ -177,7 +179,14 @@ class ChannelRecogniser:
     def _open_message(self) -> api.Open:
         config = self._config
         audio_format = media_pb2.AudioFormat(encoding=media_pb2.ENCODING_PCM16, sample_rate_hertz=config.sample_rate, channels=1)
-        return api.Open(format=audio_format, languages=config.languages, model=config.model, words=config.words, interim=config.interim)
+        return api.Open(
+            format=audio_format,
+            languages=config.languages,
+            model=config.model,
+            words=config.words,
+            interim=config.interim,
+            background=config.background,
+        )
 
     async def _run(self) -> None:
         """Send and receive until cancelled; connect again whenever the stream is lost."""

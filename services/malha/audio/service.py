@@ -1,9 +1,6 @@
 """AudioStreamService: the contract's messages to a Call and its events back; and the connections a call has had one after the other."""
 
 import asyncio
-import re
-import secrets
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +12,7 @@ from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.insight.v1 import insight_pb2 as insight_api
 from malha.api.insight.v1 import rules_pb2
 from malha.audio.call import Call, CallConfig
+from malha.audio.call_store import CallStore
 from malha.audio.events import Opened, Warned
 from malha.audio.insights import CallInsights
 from malha.audio.messages import FEEDBACK_ACTIONS, call_config, duration, opened_message
@@ -22,8 +20,9 @@ from malha.audio.places import Places
 from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
 from malha.audio.recorder import CallRecordings
+from malha.audio.session_ids import session_id_of
 from malha.audio.settings import AudioSettings
-from malha.audio.stored import ENDING_EVENTS, ending, replayed
+from malha.audio.stored import replayed
 from malha.audio.teller import AudioStream, Teller
 from malha.audio.texts import CallTexts, pipelines
 from malha.audio.timeline import MAX_POSITION
@@ -35,44 +34,18 @@ from malha.runtime.mesh import identity
 from malha.runtime.quotas import Quotas
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.version import VERSION
-from malha.store.configuration import Configurations
-from malha.store.database import Database
-from malha.store.group_commit import GroupCommit
 from malha.store.ledger import Ledger
 from malha.store.session_updates import SessionMoved
-from malha.store.sessions import DETACHED_SECONDS, Held, Resumed, Sessions
-from malha.store.settings import StoreSettings
+from malha.store.sessions import DETACHED_SECONDS, Held, Resumed
 
 log = logs.get("audio")
 
 SESSION_KEY = "malha-session"
-SESSION_CLOCK_SECONDS = 3600.0
-"""How far the time in a caller's session id may be off."""
 NOT_IN_THIS_VERSION = "NOT_IN_THIS_VERSION"
-_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 MOVED = "the call goes on over another connection"
 DETACH_SECONDS = 5.0
 """How long the store may take to hear that a client is lost; after that another process finds out."""
-
-
-class CallStore:
-    """What keeps calls: the sessions of this process and the writer of their events."""
-
-    def __init__(self, database: Database, settings: StoreSettings) -> None:
-        self.sessions = Sessions(database, ending, ENDING_EVENTS)
-        self.writer = GroupCommit(settings)
-        self.configurations = Configurations(database)
-
-    async def start(self) -> None:
-        """Begin. Raises Unavailable without a database."""
-        await self.writer.__aenter__()
-        await self.sessions.start()
-
-    async def close(self) -> None:
-        """Store what was asked for and end."""
-        await self.sessions.close()
-        await self.writer.__aexit__(None, None, None)
 
 
 class AudioStreamService:
@@ -178,7 +151,7 @@ class AudioStreamService:
         async with self._connected(stream, call, teller, held, progress):
             self._tell_opened(call, await call.open(), opening, config, teller, str(held.session_id), held)
             for event in resumed.events:
-                teller.again(replayed(event))
+                await teller.again(replayed(event))
             log.info(Event.CALL_RESUMED, session=str(held.session_id), epoch=held.epoch, replayed=len(resumed.events))
             async with self._advised(opening, call, teller, str(held.session_id)):
                 await self._converse(stream, call, teller, held)
@@ -191,7 +164,7 @@ class AudioStreamService:
             await call.close()
         teller.opened(opened_message(opened, config, str(resumed.held.session_id), VERSION))
         for event in resumed.events:
-            teller.again(replayed(event))
+            await teller.again(replayed(event))
 
     @asynccontextmanager
     async def _connected(
@@ -374,7 +347,13 @@ class AudioStreamService:
 
         def make(rate: int, listener: Listener) -> ChannelRecogniser:
             asked = RecogniserConfig(
-                rate, tuple(opening.languages), opening.model, config.words, config.interim, self._settings.final_seconds
+                rate,
+                tuple(opening.languages),
+                opening.model,
+                config.words,
+                config.interim,
+                background=not config.live,
+                final_seconds=self._settings.final_seconds,
             )
             return ChannelRecogniser(self._transcribe, metadata, asked, listener)
 
@@ -396,21 +375,3 @@ class _Closing:
 
 def _resumes(stream: AudioStream) -> bool:
     return stream.opening.WhichOneof("request") == "resume"
-
-
-def session_id_of(given: str) -> str:
-    """The caller's session id, checked, or a new one. A UUIDv7 (RFC 9562) names its time: one far off would break the store's partitions."""
-    if not given:
-        return new_session_id()
-    if not _UUID7.fullmatch(given):
-        raise InvalidArgument("malha-session is no UUIDv7", reason="INVALID_SESSION_ID")
-    if abs(int(given[:8] + given[9:13], 16) / 1000 - time.time()) > SESSION_CLOCK_SECONDS:
-        raise InvalidArgument("the time in malha-session is more than an hour off: check the client's clock", reason="CLOCK_OFF")
-    return given
-
-
-def new_session_id() -> str:
-    """A UUIDv7 of now."""
-    value = int(time.time() * 1000) << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 7 << 76
-    return str(uuid.UUID(int=value & ~(3 << 62) | 2 << 62))

@@ -31,9 +31,9 @@ class Teller:
         """The first event."""
         self._stream.emit(api.StreamResponse(opened=message))
 
-    def again(self, response: api.StreamResponse) -> None:
-        """An event that was stored before the client was lost."""
-        self._stream.emit(response)
+    async def again(self, response: api.StreamResponse) -> None:
+        """An event that was stored before the client was lost. There may be many: each waits for room."""
+        await self._stream.send(response)
 
     def tell(self, event: CallEvent, position: int) -> None:
         """Send an event; finals and gaps are durable and get a number."""

@@ -82,10 +82,10 @@ class Models:
                 self.file = self._take(load_models(self._settings, self._data_dir))
             except MalhaError as error:
                 metrics.RELOADS.labels("refused").inc()
-                log.error(Event.SERVICE_FAILED, cause=error, service="models.toml")
+                log.error(Event.MODELS_REFUSED, cause=error)
                 return False
         metrics.RELOADS.labels("taken").inc()
-        log.info(Event.SERVICE_SERVING, service="models.toml", engine=self.file.default)
+        log.info(Event.MODELS_RELOADED, alias=self.file.default)
         return True
 
     def _reload_soon(self) -> None:

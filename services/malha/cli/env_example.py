@@ -23,6 +23,7 @@ MODULES = (
     ("URLs of tenants", "malha.runtime.outbound", "OutboundSettings"),
     ("Privacy", "malha.privacy.settings", "PrivacySettings"),
     ("Recording", "malha.recording.settings", "RecordingSettings"),
+    ("Chat", "malha.chat.settings", "ChatSettings"),
     ("Insight", "malha.insight.settings", "InsightSettings"),
     ("vLLM", "malha.chat.vllm_settings", "VllmSettings"),
     ("Edge", "malha.edge.settings", "EdgeSettings"),

@@ -11,7 +11,8 @@ from typing import cast
 
 import grpc
 
-from malha.audio.service import AudioStreamService, CallStore
+from malha.audio.call_store import CallStore
+from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.privacy.retention import Retention
 from malha.privacy.settings import PrivacySettings

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,15 +83,25 @@ class _Supervision:
         self._supervisor = Supervisor(children, self._on_event)
         self._show = show
         self._until_eof = until_eof
+        self._live: int | None = None
+        """The process that serves, and reads its models file again at SIGHUP."""
         self.code = 0
         """Of a child that ended because its configuration is wrong."""
 
     async def main(self, stop: asyncio.Event) -> None:
         """What `run` runs."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         with _stop_at_eof(stop) if self._until_eof else contextlib.nullcontext():
             self.code = await self._supervisor.run(stop)
 
+    def _reload(self) -> None:
+        if self._live is not None:
+            with contextlib.suppress(ProcessLookupError):  # it ends just now, and the next one reads the file at its start
+                os.kill(self._live, signal.SIGHUP)
+
     def _on_event(self, event: ChildEvent) -> None:
+        if event.name == LIVE:
+            self._live = event.pid if event.change is Change.READY else None
         log.info(EVENTS[event.change], child=event.name, pid=event.pid, code=event.returncode)
         self._show(event)
 

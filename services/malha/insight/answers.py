@@ -4,11 +4,12 @@ Judged in this order: JSON and its form, "not enough data", plain text, language
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from malha.insight.catalogue import keeps_to_catalogue
+from malha.insight.catalogue import keeps_to_catalogue, named_offers
 from malha.insight.domain import Draft, Evidence, InsightType, Offer, Request, Utterance
 from malha.insight.evidence import supported
 from malha.insight.leaks import leak
@@ -27,6 +28,8 @@ LONGEST_ANSWER: Final = 8_000
 """Characters of JSON, escapes included: four times what an answer within its limits has."""
 LEAST_WORDS: Final = 3
 """Of a message."""
+_CURRENCY: Final = re.compile(r"\b(?:R|US|S)(?:\$|/\.?)(?=\s*\d)")
+"""``R$ 10``: the letter is no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ def check(
     if _says_nothing(message):
         return Checked(None, EMPTY)
     evidence = verbatim(written.evidence, request.window, language)
-    problem = _problem(message, evidence, kind, language, request, offers, quotes, system)
+    named = named_offers(message, language, offers)
+    problem = _problem(message, evidence, kind, language, request, named, quotes, system)
     if problem is not None or evidence is None:
         return Checked(None, problem or UNSUPPORTED)
     return Checked(Draft(kind, message, written.confidence, evidence, request.trigger, seq=request.seq), "")
@@ -90,12 +94,12 @@ def _problem(
     quotes: Sequence[str],
     system: str,
 ) -> str | None:
-    """The first thing wrong with an answer."""
+    """The first thing wrong with an answer. ``offers`` are those it names: what is said of others is no source for it."""
     if not speaks(message, language):
         return WRONG_LANGUAGE
     if evidence is None or len(message.split()) < LEAST_WORDS:
         return UNSUPPORTED
-    if supported(message, evidence, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
+    if supported(_CURRENCY.sub("$", message), evidence, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
         return UNSUPPORTED
     if not keeps_to_catalogue(message, kind, language, request.window, offers, quotes):
         return NOT_IN_CATALOGUE

@@ -117,6 +117,7 @@ async def _complete(channel: grpc.aio.Channel, metadata: Metadata, asked: Ask, p
 def _requests(asked: Ask, prompt: Prompt) -> list[api.ChatRequest]:
     opening = api.Open(
         alias=asked.alias,
+        language=asked.language,
         knowledge_base=asked.knowledge_base,
         parameters=api.Parameters(temperature=0.0, max_tokens=MOST_ANSWER_TOKENS),
         response_schema=prompt.schema,

@@ -7,12 +7,16 @@ be told as facts, a knowledge base's as well; what is offered has to be in the c
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from malha.insight.claims import amounts, claim, first, plain
 from malha.insight.domain import InsightType, Offer, Utterance
 from malha.insight.evidence import numbers
 from malha.insight.words import content, words
+from malha.text.numbers import fold_numbers
+from malha.text.spans import joined, pieces
+from malha.text.tokens import primary
 
 _HANDING: Final = ("offer", "grant", "hand_out", "suggest")
 _ADDED: Final = re.compile(
@@ -55,7 +59,7 @@ def keeps_to_catalogue(
 def named_offers(message: str, language: str, offers: Sequence[Offer]) -> tuple[Offer, ...]:
     """The offers whose names stand in a message; of names within each other the longest."""
     said = _stems(message, language)
-    found = [(offer, stems) for offer in offers if (stems := _stems(offer.name, language)) and _within(stems, said)]
+    found = [(offer, stems) for offer in offers if (stems := _name_stems(offer.name, language)) and _within(stems, said)]
     return tuple(offer for offer, stems in found if not any(len(others) > len(stems) and _within(stems, others) for _, others in found))
 
 
@@ -173,7 +177,13 @@ def _text(offer: Offer) -> str:
 
 
 def _stems(text: str, language: str) -> list[str]:
-    return [word.stem for word in words(text, language)]
+    """With numbers as digits, however they are written."""
+    return [word.stem for word in words(joined(fold_numbers(pieces(text), primary(language))), language)]
+
+
+@lru_cache(maxsize=8_192)
+def _name_stems(name: str, language: str) -> tuple[str, ...]:
+    return tuple(_stems(name, language))
 
 
 def _within(stems: Sequence[str], said: Sequence[str]) -> bool:

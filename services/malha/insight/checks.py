@@ -1,6 +1,8 @@
 """What a tenant may not set: rules that can never match, policies with zero limits, a glossary that maps a word to itself."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from malha.api.insight.v1 import rules_pb2
 from malha.insight import specs
@@ -12,18 +14,32 @@ from malha.text.glossary import Glossary
 
 def check_rule(rule: rules_pb2.Rule) -> None:
     """Raise InvalidArgument (INVALID_RULE) for a rule that is malformed or can never match."""
-    specs.check_rule(rule_spec(rule))
+    with _within("rule"):
+        specs.check_rule(rule_spec(rule))
 
 
 def check_configuration(configuration: rules_pb2.Configuration) -> None:
     """Raise InvalidArgument, its violations naming each place."""
-    Glossary.of(dict(configuration.glossary))
-    for policy in configuration.policies:
-        policy_of(policy).check()
-    Keywords(tuple(configuration.keywords), tuple(offer_of(offer) for offer in configuration.catalogue))
+    with _within("configuration.glossary"):  # a map has no order of its own: entries are counted in that of their terms
+        Glossary.of(dict(sorted(configuration.glossary.items())))
+    for index, policy in enumerate(configuration.policies):
+        with _within(f"configuration.policies[{index}]"):
+            policy_of(policy).check()
+    with _within("configuration"):
+        Keywords(tuple(configuration.keywords), tuple(offer_of(offer) for offer in configuration.catalogue))
     _check_unique("policies", [policy.name for policy in configuration.policies])
     _check_unique("catalogue", [offer.id for offer in configuration.catalogue])
     _check_unique("thresholds", [str(threshold.type) for threshold in configuration.thresholds])
+
+
+@contextmanager
+def _within(place: str) -> Iterator[None]:
+    """Violations found here are named as the request has them."""
+    try:
+        yield
+    except InvalidArgument as error:
+        violations = {f"{place}.{field}": problem for field, problem in error.violations.items()}
+        raise InvalidArgument(error.message, reason=error.reason, violations=violations) from None
 
 
 def _check_unique(field: str, names: list[str]) -> None:

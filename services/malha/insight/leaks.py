@@ -31,9 +31,22 @@ def leak(message: str, language: str, window: Sequence[Utterance], given: Sequen
         return PROMPT_TEXT
     if _encoded(message, source) or _others(message, text) or _told_value(message, language, source):
         return FOREIGN_DATA
-    if claim("bypass").search(text) and not claim("refuse").search(text):
-        return UNSAFE
-    return None
+    return UNSAFE if _bypasses(text) else None
+
+
+def _bypasses(text: str) -> bool:
+    """Whether it advises to go round what protects the customer; it may be told that the customer wants that, and be refused."""
+    if claim("refuse").search(text):
+        return False
+    wish = claim("bypass_wish").search(text)
+    wanted = wish is not None and _asked(text[: wish.start()])
+    return claim("bypass").search(text) is not None or (wish is not None and not wanted)
+
+
+def _asked(text: str) -> bool:
+    """Whether a customer wants something, as far as a text goes."""
+    customer = claim("customer").search(text)
+    return customer is not None and claim("seeks").search(text, customer.end()) is not None
 
 
 def _repeats(message: str, source: str, system: str) -> bool:
@@ -62,10 +75,8 @@ def _others(message: str, text: str) -> bool:
     """Whether it speaks of another customer, but to say that their data is asked for or must not be told."""
     if not claim("others").search(text):
         return False
-    said = claim("customer").search(text)
-    asked = said is not None and claim("seeks").search(text, said.end()) is not None
     refused = claim("withhold").search(text) is not None
-    return not (asked or refused) or bool(names(message)) or any(character.isdigit() for character in text)
+    return not (_asked(text) or refused) or bool(names(message)) or any(character.isdigit() for character in text)
 
 
 def _told_value(message: str, language: str, source: str) -> bool:

@@ -36,7 +36,7 @@ _OWN_WORDS: Final[Mapping[str, frozenset[str]]] = {
 def cleaned(text: str) -> str:
     """One line of plain text: no control, format or unassigned characters, no markup; compatibility forms as what they stand for (NFKC)."""
     text = unicodedata.normalize("NFKC", text)
-    text = "".join(" " if each in "\n\r\t" else each for each in text if each in "\n\r\t" or not unicodedata.category(each).startswith("C"))
+    text = "".join(each for each in text if each in "\n\r\t" or not unicodedata.category(each).startswith("C"))
     text = _MARKS.sub("", _TAG.sub("", _LINK.sub(r"\1", text)))
     return " ".join(text.split())
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def _fitting(offers: Sequence[Offer], request: Request, language: str) -> list[O
     said = {stem for each in request.window for stem in content(words(each.text, language), language)}
 
     def shared(offer: Offer) -> int:
-        return len(said & set(content(words(" ".join((offer.name, offer.description, *offer.keywords)), language), language)))
+        return len(said & _subject(offer, language))
 
     left, kept = MOST_CATALOGUE_CHARACTERS, set[str]()
     for offer in sorted(offers, key=shared, reverse=True):
@@ -119,6 +119,13 @@ def _fitting(offers: Sequence[Offer], request: Request, language: str) -> list[O
     return [offer for offer in offers if offer.id in kept]
 
 
+@lru_cache(maxsize=8_192)
+def _subject(offer: Offer, language: str) -> frozenset[str]:
+    """The stems of an offer's name and keywords."""
+    return frozenset(content(words(" ".join((offer.name, *offer.keywords)), language), language))
+
+
+@lru_cache(maxsize=8_192)
 def _size(offer: Offer) -> int:
     return len(_json(_offer(offer))) + 1
 

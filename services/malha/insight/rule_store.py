@@ -9,6 +9,7 @@ from malha.api.insight.v1 import rules_pb2
 from malha.runtime.errors import Aborted, NotFound, ResourceExhausted
 from malha.store.database import Database
 from malha.store.roles import Connection
+from malha.store.text import storable_json
 
 MOST_RULES: Final = 500
 """Of a tenant."""
@@ -47,11 +48,10 @@ class RuleStore:
 
     async def save(self, tenant_id: uuid.UUID, rule: rules_pb2.Rule, actor: str) -> rules_pb2.Rule:
         """Keep the next version. Raises Aborted (REVISION_STALE) where somebody else has kept one since it was read, ResourceExhausted."""
-        kept = rules_pb2.Rule()
-        kept.CopyFrom(rule)
-        kept.ClearField("version")
-        kept.ClearField("id")
-        body = json_format.MessageToDict(kept, preserving_proto_field_name=True)
+        body = storable_json(json_format.MessageToDict(rule, preserving_proto_field_name=True))
+        del body["id"]
+        body.pop("version", None)
+        kept = json_format.ParseDict(body, rules_pb2.Rule())
         async with self._database.tenant_tx(tenant_id) as connection:
             if await connection.fetchval(_COUNT, rule.id) >= MOST_RULES:
                 raise ResourceExhausted(f"a tenant has at most {MOST_RULES} rules: delete some", reason="TOO_MANY_RULES", quota="rules")

@@ -48,6 +48,7 @@ class Chatting(Attempting[None]):
         return Question(self._chat(), attempt.tenant, attempt.job)
 
     async def _keep(self, connection: Connection, attempt: Attempt, done: None) -> bool:
+        del done
         return await store.answered(connection, attempt.job, attempt.session)
 
     def _discard(self, tenant: uuid.UUID, job: uuid.UUID) -> None:

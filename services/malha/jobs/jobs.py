@@ -1,8 +1,6 @@
 """Jobs: the contract's methods."""
 
 import asyncio
-import secrets
-import time
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +11,7 @@ from malha.jobs.chatting import input_of
 from malha.jobs.messages import CHAT, STATUSES, TRANSCRIBE, job_message, tenant_of
 from malha.runtime.auth import Principal
 from malha.runtime.errors import InvalidArgument, NotFound, Unavailable
+from malha.runtime.ids import uuid7
 from malha.runtime.job_files import JobFiles
 from malha.runtime.rpc import UnaryMethod
 from malha.store.configuration import Configurations
@@ -39,7 +38,7 @@ class Jobs:
 
     async def create(self, request: api.CreateJobRequest, principal: Principal) -> api.CreateJobResponse:
         """Make a job: first its file is there, then its row and its place in the queue, both or neither."""
-        tenant, job = tenant_of(principal), _uuid7()
+        tenant, job = tenant_of(principal), uuid7()
         if request.HasField("chat"):
             return await self._create_chat(request.chat, tenant, job)
         wanted = request.transcribe
@@ -114,9 +113,3 @@ def _place(token: str) -> uuid.UUID | None:
     except ValueError:
         wrong = "is not of this list"
         raise InvalidArgument(f"page_token {wrong}", reason="INVALID_PAGE_TOKEN", violations={"page_token": wrong}) from None
-
-
-def _uuid7() -> uuid.UUID:
-    """RFC 9562, section 5.7."""
-    value = int(time.time() * 1000) << 80 | secrets.randbits(80)
-    return uuid.UUID(int=value & ~(0xF << 76) & ~(0b11 << 62) | 7 << 76 | 0b10 << 62)

@@ -3,6 +3,10 @@
 Tenants take turns, the one that was served longest ago first. It decides with its oldest item which batch comes next; the places in it go in
 the order of turns to all tenants that have compatible items. So a tenant with a thousand waiting items holds up another tenant's item by the
 batches that already run, and no more.
+
+Background items have batches of their own. One starts when no live item waits and a runner is free, or when background work is overdue
+(`malha.runtime.precedence`); it never keeps a live batch from starting. What runs both in turns must let live batches go first itself, as
+`malha.runtime.host` does.
 """
 
 import asyncio
@@ -16,6 +20,7 @@ from typing import Final, Generic, TypeVar
 from prometheus_client import Histogram
 
 from malha.runtime.errors import EngineBusy, EngineCrashed, Internal, MalhaError, Unavailable
+from malha.runtime.precedence import Precedence
 
 SIZE: Final = Histogram("malha_batch_items", "Items in a batch.", ("batcher",), buckets=(1, 2, 4, 8, 16, 32, 64))
 WAIT_SECONDS: Final = Histogram(
@@ -23,6 +28,8 @@ WAIT_SECONDS: Final = Histogram(
 )
 
 REMEMBERED_TENANTS: Final = 4096
+LIVELY_SECONDS: Final = 30.0
+"""So long after a live item a background batch has one item: the next live one waits for no more."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,56 +74,68 @@ class Batcher(Generic[T, R]):
         self._max_queued = max_queued
         self._concurrency = concurrency
         self._compatible = compatible
-        self._queue: _Queue[T, R] = _Queue()
+        self._live: _Queue[T, R] = _Queue()
+        self._background: _Queue[T, R] = _Queue()
+        self._precedence = Precedence()
+        self._lively_until = 0.0
         self._numbers = itertools.count()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running_live: set[asyncio.Task[None]] = set()
+        self._running_background: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._run_seconds = 0.1  # on average
         self._size = SIZE.labels(name)
         self._wait_seconds = WAIT_SECONDS.labels(name)
 
-    async def submit(self, item: T, *, tenant: str) -> R:
+    async def submit(self, item: T, *, tenant: str, background: bool = False) -> R:
         """The result for one item. Cancelling takes the item out of the queue.
 
         Raises what ``run`` returned or raised for it; EngineBusy if ``max_queued`` items wait; Unavailable when closed. When the queue is
-        full, a tenant that has less in it than another is still let in: the other's newest item is refused instead.
+        full, a tenant that has less in it than another is still let in: the other's newest item is refused instead. A live item takes the
+        place of a background one.
         """
         if self._closed:
             raise Unavailable("the engine is closing")
-        self._make_room(tenant)
+        queue = self._background if background else self._live
+        self._make_room(tenant, queue)
+        if not background:
+            self._lively_until = time.monotonic() + LIVELY_SECONDS
         result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         waiting = _Waiting(next(self._numbers), item, tenant, self._compatible(item), time.monotonic(), result)
-        self._queue.add(waiting)
+        queue.add(waiting)
         self._dispatch()
         try:
             return await result
         finally:
-            self._queue.discard(waiting)
+            queue.discard(waiting)
 
     async def close(self) -> None:
         """Stop the runners; whoever waits gets Unavailable."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        while self._queue:
-            _refuse(self._queue.take(self._max_batch))
-        running = list(self._running)
+        for queue in (self._live, self._background):
+            while queue:
+                _refuse(queue.take(self._max_batch))
+        running = [*self._running_live, *self._running_background]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _make_room(self, tenant: str) -> None:
-        if len(self._queue) < self._max_queued:
+    def _make_room(self, tenant: str, queue: "_Queue[T, R]") -> None:
+        waiting = len(self._live) + len(self._background)
+        if waiting < self._max_queued:
             return
-        batches = len(self._queue) / self._max_batch / self._concurrency
+        batches = waiting / self._max_batch / self._concurrency
         busy = EngineBusy(
             "the engine's queue is full", retry_seconds=min(max(batches * self._run_seconds, 0.1), 30.0), quota="engine_queued_items"
         )
-        newest = self._queue.newest_of_longest()
-        if newest is None or self._queue.length(newest.tenant) <= self._queue.length(tenant) + 1:
+        victims = self._background or self._live
+        newest = victims.newest_of_longest()
+        gives_way = victims is not queue and victims is self._background
+        if newest is None or not (gives_way or (victims is queue and queue.length(newest.tenant) > queue.length(tenant) + 1)):
             raise busy
-        self._queue.discard(newest)
+        victims.discard(newest)
         newest.result.set_exception(busy)
 
     def _dispatch(self) -> None:
@@ -124,19 +143,31 @@ class Batcher(Generic[T, R]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queue and len(self._running) < self._concurrency and not self._closed:
-            due = self._queue.oldest.since + self._max_wait_seconds
-            wait = due - time.monotonic()
-            if wait > 0 and self._queue.most_compatible < self._max_batch:
+        while not self._closed and (queue := self._next_queue()) is not None:
+            wait = queue.oldest.since + self._max_wait_seconds - time.monotonic()
+            if wait > 0 and queue.most_compatible < self._max_batch:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._dispatch)
                 return
-            task = asyncio.create_task(self._run_batch(self._queue.take(self._max_batch)))
-            self._running.add(task)
-            task.add_done_callback(self._ran)
+            self._start(queue)
 
-    def _ran(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._dispatch()
+    def _next_queue(self) -> "_Queue[T, R] | None":
+        """Whose batch may start now. With several runners one is kept free of background work."""
+        running = len(self._running_live) + len(self._running_background)
+        if self._background and len(self._running_background) < max(1, self._concurrency - 1):
+            idle = not self._live and running < self._concurrency
+            if idle or self._precedence.overdue:
+                return self._background
+        return self._live if self._live and len(self._running_live) < self._concurrency else None
+
+    def _start(self, queue: "_Queue[T, R]") -> None:
+        background = queue is self._background
+        self._precedence.count(background=background, waits=bool(self._background))
+        alone = background and time.monotonic() < self._lively_until
+        task = asyncio.create_task(self._run_batch(queue.take(1 if alone else self._max_batch)))
+        running = self._running_background if background else self._running_live
+        running.add(task)
+        task.add_done_callback(running.discard)
+        task.add_done_callback(lambda _: self._dispatch())
 
     async def _run_batch(self, batch: list[_Waiting[T, R]]) -> None:
         began = time.monotonic()

@@ -30,6 +30,8 @@ class Event(StrEnum):
     RECOGNISER_BACK = "recogniser_back"
     INSIGHT_LOST = "insight_lost"
     INSIGHT_SHOWN = "insight_shown"
+    MODELS_RELOADED = "models_reloaded"
+    MODELS_REFUSED = "models_refused"
     ENGINE_STARTED = "engine_started"
     ENGINE_WORKER_LOST = "engine_worker_lost"
     ENGINE_WORKER_STARTED = "engine_worker_started"
@@ -92,7 +94,7 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "uvicorn.access", "websockets"):
+    for noisy in ("httpx", "httpx2", "httpcore", "uvicorn.access", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

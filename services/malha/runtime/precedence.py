@@ -25,8 +25,10 @@ class Precedence:
 
     def background_next(self, *, live: bool, background: bool) -> bool:
         """Whose turn it is, counted as taken: that of background work? ``live``, ``background``: whether there is any that could have it."""
-        if background and (not live or self.overdue):
-            self._overtaken = 0
-            return True
-        self._overtaken = self._overtaken + 1 if background else 0
-        return False
+        chosen = background and (not live or self.overdue)
+        self.count(background=chosen, waits=background)
+        return chosen
+
+    def count(self, *, background: bool, waits: bool) -> None:
+        """A turn was taken, by ``background`` work or live work. ``waits``: whether background work wanted it."""
+        self._overtaken = self._overtaken + 1 if waits and not background else 0

@@ -10,7 +10,7 @@ import pytest
 from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence, voice
 
 from malha.api.audio.v1 import audio_pb2 as api
-from malha.audio.service import new_session_id
+from malha.audio.session_ids import new_session_id
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings

@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from fakes.openai_server import FakeOpenAI
-from malha.audio.service import AudioStreamService, CallStore
+from malha.audio.call_store import CallStore
+from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings

@@ -17,7 +17,8 @@ from conftest import TOKEN, silence, voice
 
 from malha.api.jobs.v1 import jobs_pb2 as api
 from malha.api.jobs.v1.jobs_pb2_grpc import JobServiceStub
-from malha.audio.service import AudioStreamService, CallStore
+from malha.audio.call_store import CallStore
+from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.jobs.service import JobService
 from malha.jobs.settings import JobSettings

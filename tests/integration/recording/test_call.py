@@ -14,7 +14,8 @@ from conftest import AUTHORIZED, RunningServer, voice
 from integration.audio.resuming import RATE, Resuming, opening
 
 from malha.api.audio.v1 import audio_pb2 as api
-from malha.audio.service import AudioStreamService, new_session_id
+from malha.audio.service import AudioStreamService
+from malha.audio.session_ids import new_session_id
 from malha.privacy.erasure import Eraser
 from malha.privacy.subjects import Subject
 from malha.recording.blobs import DirectoryBlobs, RecordedFiles

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from fakes.postgres import Postgres, make_tenant
-from malha.audio.service import new_session_id
+from malha.audio.session_ids import new_session_id
 from malha.runtime.errors import FailedPrecondition, MalhaError, NotFound, Unavailable
 from malha.store.database import Database
 from malha.store.group_commit import GroupCommit

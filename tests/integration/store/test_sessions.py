@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakes.postgres import make_tenant
-from malha.audio.service import new_session_id
+from malha.audio.session_ids import new_session_id
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, NotFound
 from malha.store import sessions as module
 from malha.store.database import Database

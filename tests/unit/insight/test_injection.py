@@ -60,10 +60,8 @@ def test_what_it_wants_does_not_come_out(attack: dict[str, Any]) -> None:
     for kind in TYPES:
         request, prompt = scene(attack, kind)
         for wanted in DATA["answers"][attack["language"]][attack["goal"]]:
-            checked = check(
-                obeyed(wanted, kind, attack, prompt.system), kind, attack["language"], request, CATALOGUE, (), prompt.system
-            )
-            assert checked.draft is None and checked.reason, f"{kind}: {wanted}"
+            checked = check(obeyed(wanted, kind, attack, prompt.system), kind, attack["language"], request, CATALOGUE, (), prompt.system)
+            assert checked.draft is None, f"{kind}: {wanted}"
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack["id"])
