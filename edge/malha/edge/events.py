@@ -166,7 +166,12 @@ def _insight(insight: insight_pb2.Insight) -> Json:
         "confidence": round(insight.confidence, 4),
         "evidence": [{"segment_id": evidence.segment_id, "quote": evidence.quote} for evidence in insight.evidence],
         "degraded": insight.degraded,
+        "trigger": insight_pb2.Trigger.Name(insight.trigger).removeprefix("TRIGGER_").lower(),
+        "rule": insight.rule,
+        "engine": insight.engine,
+        "interaction_id": insight.interaction_id,
         "latency_ms": _latency(insight),
+        "stages_ms": {stage.name: round(stage.time.ToNanoseconds() / 1e6, 3) for stage in insight.stages},
     }
 
 

@@ -89,6 +89,8 @@ def _start(fields: Fields) -> Opening:
         window=api.Window(batch=_duration(fields, "batch_window_sec"), max_batch=_duration(fields, "max_batch_window_sec")),
         diarize=fields.flag("enable_diarization"),
         insights=fields.flag("enable_insights"),
+        insight=api.InsightSettings(policy=fields.text("insight_policy")),
+        verbatim=fields.flag("verbatim"),
         model=fields.text("model"),
         interim=fields.optional_flag("interim"),
         words=fields.flag("words"),

@@ -54,6 +54,8 @@ class CallSettings:
     words: bool = False
     diarize: bool = False
     insights: bool = False
+    insight_policy: str = ""
+    verbatim: bool = False
     denoise: bool = False
     vad: VadSettings | None = None
     window: Window | None = None
@@ -87,6 +89,8 @@ class CallSettings:
                 window=None if self.window is None else _window_message(self.window),
                 diarize=self.diarize,
                 insights=self.insights,
+                insight=audio.InsightSettings(policy=self.insight_policy),
+                verbatim=self.verbatim,
                 model=self.model,
                 interim=self.interim,
                 words=self.words,

@@ -88,6 +88,10 @@ def _insight(advice: insight.Insight, place: Mapping[str, int]) -> events.Insigh
         evidence=tuple(events.Evidence(piece.segment_id, piece.quote) for piece in advice.evidence),
         degraded=advice.degraded,
         latency_seconds=_optional_seconds(advice.latency),
+        trigger=(advice.trigger.name or "").lower() or f"unknown_{int(advice.trigger)}",
+        rule=advice.rule,
+        engine=advice.engine,
+        interaction_id=advice.interaction_id,
         created=advice.create_time,
         **place,
     )

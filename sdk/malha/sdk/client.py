@@ -82,6 +82,8 @@ class Malha:
         words: bool = False,
         diarize: bool = False,
         insights: bool = False,
+        insight_policy: str = "",
+        verbatim: bool = False,
         denoise: bool = False,
         vad: VadSettings | None = None,
         window: Window | None = None,
@@ -105,6 +107,8 @@ class Malha:
             words: Whether segments carry words with times.
             diarize: Whether to tell speakers apart.
             insights: Whether to advise.
+            insight_policy: When to advise: ``call_center`` (default), ``counter``, or one of your own.
+            verbatim: Whether text stays as it was spoken, with fillers and number words. It is scrubbed of personal data all the same.
             denoise: Whether to reduce noise before recognition.
             vad: When sound counts as speech.
             window: How long an utterance may grow.
@@ -125,6 +129,8 @@ class Malha:
             words=words,
             diarize=diarize,
             insights=insights,
+            insight_policy=insight_policy,
+            verbatim=verbatim,
             denoise=denoise,
             vad=vad,
             window=window,

@@ -221,6 +221,13 @@ class Insight(Event):
     """Whether rules stood in for a model that was slow or away."""
     latency_seconds: float | None = None
     """From the trigger to this event."""
+    trigger: str = ""
+    """``topic``, ``keyword``, ``rule``, ``words``, ``silence``, ``manual``, or one this version does not know."""
+    rule: str = ""
+    """``id@version`` of the rule behind it; empty where there is none."""
+    engine: str = ""
+    """``rules``, or the model."""
+    interaction_id: str = ""
     created: dt.datetime | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from conftest import AUTHORIZED, silence, voice
 from integration.insight.analysing import THREAT, answer_of, kind_of
 from integration.insight.conftest import Serving
@@ -117,8 +118,11 @@ async def test_without_insights_asked_for_there_are_none_and_steering_them_is_a_
     assert [warning.reason for warning in caller.of("warning")] == ["INSIGHTS_OFF"]
 
 
-async def test_an_identity_number_is_seen_by_nobody(serving: Serving, model: FakeOpenAI, database: Database, store: StoreSettings) -> None:
-    """In the stream, the database and the prompts: written, and spoken over two utterances."""
+async def test_an_identity_number_is_seen_by_nobody(
+    serving: Serving, model: FakeOpenAI, database: Database, store: StoreSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the stream, the database, the prompts and the logs: written, and spoken over two utterances."""
+    caplog.set_level("DEBUG", "malha")
     model.reply = lambda _: answer_of("partial_summary", "O cliente fala do plano.", "0-1", "cancelar")
     lines = [f"meu cpf é {CPF}", f"o número é {SPOKEN_CPF[0]}", SPOKEN_CPF[1], THREAT]
     async with serving(model, (database, store), Scripted(lines)) as place:
@@ -131,7 +135,14 @@ async def test_an_identity_number_is_seen_by_nobody(serving: Serving, model: Fak
         await caller.finish()
     assert "[CPF]" in caller.texts[0]
     kept = json.dumps(await everything(database), default=str, ensure_ascii=False)
-    seen = " ".join([*(str(event) for event in caller.events), kept, *(str(request.body) for request in model.requests)])
+    seen = " ".join(
+        [
+            *(str(event) for event in caller.events),
+            kept,
+            *(str(request.body) for request in model.requests),
+            *(str(vars(record)) for record in caplog.records),
+        ]
+    )
     assert "cancelar" in seen
     assert model.requests
     for part in (CPF, "529.982", "247-25", "52998", "529982", SPOKEN_CPF[0], SPOKEN_CPF[1], "nove nove oito", "sete dois"):

@@ -106,6 +106,11 @@ def test_an_insight() -> None:
             "confidence": 0.9,
             "evidence": [{"segment_id": "s1", "quote": "cancel it"}],
             "degraded": True,
+            "trigger": "TRIGGER_RULE",
+            "rule": "r@1",
+            "engine": "rules",
+            "interaction_id": "n1",
+            "stages": [{"name": "rules", "time": seconds(0.002)}],
             "latency": seconds(1.5),
         },
     )
@@ -119,7 +124,12 @@ def test_an_insight() -> None:
         "confidence": 0.9,
         "evidence": [{"segment_id": "s1", "quote": "cancel it"}],
         "degraded": True,
+        "trigger": "rule",
+        "rule": "r@1",
+        "engine": "rules",
+        "interaction_id": "n1",
         "latency_ms": 1500.0,
+        "stages_ms": {"rules": 2.0},
     }
 
 

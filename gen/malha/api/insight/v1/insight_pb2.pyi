@@ -498,7 +498,9 @@ class Decision(_message.Message):
     fired: _builtins.bool
     """Whether it fired."""
     reason: _builtins.str
-    """UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, ..."""
+    """UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, `PROMPT_TEXT`, `FOREIGN_DATA`,
+    `UNSAFE_ADVICE`, `WRONG_LANGUAGE`, `INVALID_JSON`, `CUT`, or why Chat had no answer (`MODEL_TIMEOUT`, `BUDGET_EXHAUSTED`, ...).
+    """
     type: _rules_pb2.InsightType.ValueType
     """What it is about, where one type was decided on."""
     seq: _builtins.int

@@ -76,12 +76,15 @@ class Open(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     INTERIM_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Empty: the engine's default."""
     words: _builtins.bool
     """Whether finals carry words with times."""
     interim: _builtins.bool
     """Whether partials are wanted."""
+    background: _builtins.bool
+    """Whether nobody waits for the text as it is spoken, as with recordings. Utterances of other streams then go before those of this one."""
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
         """How to read the audio: PCM16, one channel. AudioStreamService takes the other formats. Required."""
@@ -98,10 +101,11 @@ class Open(_message.Message):
         model: _builtins.str = ...,
         words: _builtins.bool = ...,
         interim: _builtins.bool = ...,
+        background: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "interim", b"interim", "languages", b"languages", "model", b"model", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "format", b"format", "interim", b"interim", "languages", b"languages", "model", b"model", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -467,7 +467,8 @@ class Decision(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, ...
+    UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, `PROMPT_TEXT`, `FOREIGN_DATA`,
+    `UNSAFE_ADVICE`, `WRONG_LANGUAGE`, `INVALID_JSON`, `CUT`, or why Chat had no answer (`MODEL_TIMEOUT`, `BUDGET_EXHAUSTED`, ...).
     """
 
     type: "InsightType" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: InsightType(0))

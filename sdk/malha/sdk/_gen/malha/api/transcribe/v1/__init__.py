@@ -297,6 +297,11 @@ class Open(betterproto2.Message):
     Whether partials are wanted.
     """
 
+    background: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Whether nobody waits for the text as it is spoken, as with recordings. Utterances of other streams then go before those of this one.
+    """
+
 
 default_message_pool.register_message("malha.api.transcribe.v1", "Open", Open)
 
