@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fakes.postgres import Postgres, postgres_server
+from fakes.vllm import RunningVllm, running_vllm
 from malha.audio.call_store import CallStore
 from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
@@ -161,6 +162,13 @@ async def database(store: StoreSettings) -> AsyncIterator[Database]:
     """Connected to the test's own database as services are."""
     async with await Database.connect(store) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
+    """A real vLLM with the tests' tiny model, started once, by the first test that asks for it; skips where it is not set up."""
+    with running_vllm(tmp_path_factory.mktemp("vllm"), key="test-key") as running:
+        yield running
 
 
 BROWSER_FLAGS = (

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -12,19 +13,35 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from malha.runtime.contracts import SERVICES
+from malha.audio.service import AudioStreamService
+from malha.audio.settings import AudioSettings
+from malha.chat.service import ChatService
+from malha.chat.settings import ChatSettings
+from malha.insight.service import InsightService
+from malha.insight.settings import InsightSettings
+from malha.runtime.auth import Authenticator
+from malha.runtime.contracts import SERVICES, load_contracts
+from malha.runtime.mesh import Mesh
+from malha.runtime.rpc import Service
+from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import DETAILS_KEY
 from malha.runtime.stream import StreamLimits
+from malha.synthesize.engines.espeak import EspeakEngine
+from malha.synthesize.service import SynthesizeService
+from malha.synthesize.settings import SynthesizeSettings
 from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.service import TranscribeService
 from malha.transcribe.settings import TranscribeSettings
 
-BUILT = {"malha.api.audio.v1.AudioStreamService", "malha.api.transcribe.v1.TranscribeService", "malha.api.synthesize.v1.SynthesizeService"}
 OPENINGS = {
+    "malha.api.chat.v1.ChatService": {"open": {}},
+    "malha.api.insight.v1.InsightService": {"open": {"conversation_id": "c"}},
     "malha.api.audio.v1.AudioStreamService": {"open": {"format": {"encoding": 1}}},
     "malha.api.transcribe.v1.TranscribeService": {"open": {"format": {"encoding": 1}}},
     "malha.api.synthesize.v1.SynthesizeService": {"open": {"language": "en"}},
 }
+BUILT = set(OPENINGS)
 
 
 class Reflected:
@@ -83,11 +100,37 @@ class Reflected:
         ), request
 
 
+@dataclass(frozen=True)
+class Everything:
+    """A server with all that is built."""
+
+    target: str
+
+
 @pytest.fixture
-async def server(settings: RuntimeSettings) -> AsyncIterator[RunningServer]:
-    """With all that is built."""
-    async with RunningServer(settings, NullEngine(TranscribeSettings(_env_file=None)), speech=True) as running:
-        yield running
+async def server(settings: RuntimeSettings) -> AsyncIterator[Everything]:
+    load_contracts()
+    mesh = Mesh(settings, lambda: "127.0.0.1:1")
+    synthesize = SynthesizeSettings(_env_file=None)
+    services: list[Service] = [
+        AudioStreamService(AudioSettings(_env_file=None), lambda: mesh.channel("transcribe"), None),
+        TranscribeService(NullEngine(TranscribeSettings(_env_file=None))),
+        SynthesizeService(EspeakEngine(synthesize), synthesize),
+        InsightService(None, lambda: mesh.channel("chat"), InsightSettings(_env_file=None)),
+        ChatService(ChatSettings(_env_file=None), settings.data_dir),
+    ]
+    assert {service.name for service in services} == BUILT
+    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir)
+    running = Server(services, [name for name in SERVICES if name not in BUILT], settings, authenticator)
+    for name in ("transcribe", "chat"):
+        mesh.serve(name, running.in_process)
+    port = await running.start()
+    try:
+        await running.wait_serving()
+        yield Everything(f"127.0.0.1:{port}")
+    finally:
+        await running.stop()
+        await mesh.close()
 
 
 @pytest.fixture
@@ -223,7 +266,7 @@ async def test_unary_methods_of_services_not_built_say_so(reflected: Reflected) 
     assert reason_of(raised.value.trailing_metadata()) == "NOT_IN_THIS_VERSION"
 
 
-async def test_health_tells_each_service(server: RunningServer, channel: grpc.aio.Channel) -> None:
+async def test_health_tells_each_service(channel: grpc.aio.Channel) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     stub = health_pb2_grpc.HealthStub(channel)

@@ -18,8 +18,12 @@ from google.protobuf.message import Message
 from malha.audio.call_store import CallStore
 from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
+from malha.chat.service import ChatService
+from malha.chat.settings import ChatSettings
 from malha.conversation.service import ConversationService
 from malha.conversation.settings import ConversationSettings
+from malha.insight.service import InsightService
+from malha.insight.settings import InsightSettings
 from malha.jobs.service import JobService
 from malha.jobs.settings import JobSettings
 from malha.runtime.auth import Authenticator
@@ -49,7 +53,16 @@ MARKER = "zanzibar"
 ID = "call-of-acme"
 AUDIO = "malha.api.audio.v1.AudioStreamService"
 CONVERSATION = "malha.api.conversation.v1.ConversationService"
-BUILT = (AUDIO, CONVERSATION, "malha.api.jobs.v1.JobService", "malha.api.transcribe.v1.TranscribeService")
+BUILT = (
+    AUDIO,
+    CONVERSATION,
+    ChatService.name,
+    InsightService.name,
+    "malha.api.jobs.v1.JobService",
+    "malha.api.transcribe.v1.TranscribeService",
+)
+RULE = {"id": "rule-of-acme", "type": 3, "message": "stolen", "condition": {"any_of": ["stolen"]}}
+DOCUMENT = {"id": "document-of-acme", "knowledge_base": "base-of-acme", "text": "stolen"}
 LOOPBACK = OutboundSettings(_env_file=None, outbound_networks=("127.0.0.1/32",))
 UNREADABLE = {"DeleteConversation", "DeleteState", "ListModels"}
 """Methods whose answer holds nothing of a tenant's."""
@@ -138,6 +151,8 @@ async def serving(settings: RuntimeSettings, store: StoreSettings, database: Dat
         AudioStreamService(AudioSettings(_env_file=None), lambda: mesh.channel("transcribe"), CallStore(database, store)),
         ConversationService(database, ConversationSettings(_env_file=None)),
         TranscribeService(NullEngine(TranscribeSettings(_env_file=None))),
+        ChatService(ChatSettings(_env_file=None), settings.data_dir, database),
+        InsightService(database, lambda: mesh.channel("chat"), InsightSettings(_env_file=None)),
         JobService(
             database,
             store,
@@ -152,7 +167,8 @@ async def serving(settings: RuntimeSettings, store: StoreSettings, database: Dat
     authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
     server = Server(services, absent, settings, authenticator, quotas=Quotas(QuotaSettings(_env_file=None), Tenants(database)))
     servers.append(server)
-    mesh.serve("transcribe", server.in_process)
+    for name in ("transcribe", "chat"):
+        mesh.serve(name, server.in_process)
     bound[0] = await server.start()
     try:
         await server.wait_serving()
@@ -224,7 +240,8 @@ async def test_no_method_shows_or_changes_what_another_tenant_has(place: Place) 
             request = asking(METHODS[name], ids)
             answer = await place.answer(name, request, f"Bearer {stranger}")
             if isinstance(answer, MalhaError):
-                assert answer.code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}, (name, answer.reason, answer.message)
+                unknown = answer.code in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}
+                assert unknown or answer.reason == "EMBEDDINGS_NOT_CONFIGURED", (name, answer.reason, answer.message)
             else:
                 assert MARKER not in str(answer), name
     assert await kept(place.database, acme) == before
@@ -293,10 +310,19 @@ async def plant(database: Database, tenant: uuid.UUID) -> tuple[dict[str, str], 
         await insert("message", conversation_id=conversation, sender_type="customer", text=MARKER)
         await insert("state", "key", conversation_id=conversation, key=MARKER, value={"note": MARKER})
         insight = await insert(
-            "insight", conversation_id=conversation, session_id=session, type="risk", trigger_seq=1, rule_version="1", body={"text": MARKER}
-        )
+            "insight", conversation_id=conversation, session_id=session, type="risk_alert", trigger_seq=1, rule_version="1", status="shown",
+            body={"message": MARKER},
+        )  # fmt: skip
         await insert("feedback", conversation_id=conversation, insight_id=insight, stars=5, comment=MARKER)
         await insert("interaction", conversation_id=conversation, kind="note", body={"text": MARKER})
+        await insert("interaction", conversation_id=conversation, session_id=session, kind="utterance", seq=1, transcript=MARKER)
+        rule = {name: value for name, value in RULE.items() if name != "id"}
+        await insert("insight_rule", id=RULE["id"], version=1, body={**rule, "message": MARKER})
+        await insert("insight_configuration", "revision", revision=1, body={"keywords": [MARKER]})
+        base, document = DOCUMENT["knowledge_base"], DOCUMENT["id"]
+        await insert("knowledge_document", knowledge_base=base, id=document, title=MARKER, text=f"{MARKER} é o plano mais caro")
+        await insert("ai_call", conversation_id=conversation, session_id=session, purpose="chat", model=MARKER, status="ok")
+        await insert("ai_spend", "calls", day=datetime.now(UTC).date(), deployment=MARKER, calls=1)
         over = {"status": "failed", "ended_at": datetime.now(UTC)}
         job = await insert(
             "job", conversation_id=conversation, kind="transcribe", input={"text": MARKER}, result={"message": MARKER}, **over
@@ -310,6 +336,9 @@ async def plant(database: Database, tenant: uuid.UUID) -> tuple[dict[str, str], 
         "session_id": str(session),
         "key": MARKER,
         "query": MARKER,
+        "rule_id": RULE["id"],
+        "knowledge_base": base,
+        "document_id": document,
     }
     named = {**common, "conversation_id": ID, "customer_id": "c1"}
     return named, {**common, "conversation_id": str(conversation), "customer_id": str(customer)}
@@ -343,6 +372,12 @@ def asking(method: MethodDescriptor, ids: dict[str, str]) -> Message:
             request.sender_type = 1
         elif part.name == "transcribe":
             request.transcribe.content, request.transcribe.conversation_id = b"no audio", ids["conversation_id"]
+        elif part.name in {"rule", "document"}:
+            getattr(request, part.name).CopyFrom(type(getattr(request, part.name))(**(RULE if part.name == "rule" else DOCUMENT)))
+        elif part.name == "configuration":
+            request.configuration.keywords.append("stolen")
+        elif part.name == "texts":
+            request.texts.append("stolen")
         elif part.name == "url":
             request.url = "http://127.0.0.1:9/"
             request.events.append("job.done")

@@ -1,5 +1,6 @@
 """Workers for the tests of the engine host. Each is a factory ``(options) -> Worker``, named ``fakes.workers:NAME`` to a host."""
 
+import itertools
 import os
 import signal
 import time
@@ -7,10 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from malha.runtime.worker import Interim, spare_capacity
+from malha.runtime.worker import PAUSE, Interim, spare_capacity
 
 TESTS = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {"PYTHONPATH": str(TESTS)}
+TURNS = itertools.count()
 
 
 @dataclass
@@ -63,6 +65,19 @@ class Stream:
         for step in range(count):
             time.sleep(seconds)
             yield step
+
+    def do_turns(self, count: int, seconds: float = 0.0) -> Iterator[object]:
+        """The numbers of the turns it takes, counted over all streams of the worker."""
+        for _ in range(count):
+            time.sleep(seconds)
+            yield next(TURNS)
+
+    def do_pauses(self, count: int, seconds: float) -> Iterator[object]:
+        """Pause so often, then say when."""
+        for _ in range(count):
+            time.sleep(seconds)
+            yield PAUSE
+        yield next(TURNS)
 
     def do_interim(self, *values: object) -> Iterator[object]:
         """The values as interim outputs, then their number."""

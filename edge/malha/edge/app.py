@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from malha.edge import metrics, openapi, transcoder
 from malha.edge.calls import Tokens, bearer
-from malha.edge.counter import Counter
 from malha.edge.chat_completions import Completions
+from malha.edge.chat_conversations import Conversations
 from malha.edge.chat_errors import is_compatible, openai_error
+from malha.edge.counter import Counter
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
@@ -67,9 +68,9 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
 
 
 def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
-    """Where models are talked to, as OpenAI's clients do."""
-    completions = Completions(settings, mesh)
-    return [
+    """Where models are talked to: as OpenAI's clients do, and in conversations that are kept."""
+    completions, conversations = Completions(settings, mesh), Conversations(settings, mesh)
+    compatible = [
         route
         for base in ("/v1", "/api/v1")
         for route in (
@@ -77,6 +78,11 @@ def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
             Route(f"{base}/models", completions.models),
             Route(f"{base}/models/{{alias}}", completions.model),
         )
+    ]
+    return [
+        *compatible,
+        Route("/api/v1/conversations/{conversation_id}/continue", conversations.go_on, methods=["POST"]),
+        Route("/api/v1/conversations/{conversation_id}/continue-stream", conversations.stream, methods=["POST"]),
     ]
 
 

@@ -34,7 +34,7 @@ DETECT_SECONDS = 10.0
 """How long the first audio is waited for; then the call begins with the encoding that needs no telling. With the handshake and the question
 about its token it must stay below the native door's `OPENING_SECONDS`."""
 ANSWER_SECONDS = 10.0
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.005
 """How long a recommendation waits for others of its interaction: a client may take each message for the whole of it."""
 UNWAITED_BYTES = 64 * 1024
 """So much may be told without waiting for the client to read."""
@@ -113,14 +113,13 @@ class CounterSocket:
         if handshake is None:
             return None
         self._transcripts = handshake.transcripts
-        encoding: str | None = handshake.encoding
-        if not encoding:
+        if not handshake.encoding:
             await self._check(handshake.key)
-            encoding = await self._detect()
-            if encoding is None:
-                return None
         for name in handshake.unknown:
             self.tell_now(warning_json("UNKNOWN_FIELD", f"{name} is not known and has no effect"))
+        encoding = handshake.encoding or await self._detect()
+        if encoding is None:
+            return None
         self._begun = True
         return handshake.start(encoding)
 
@@ -143,6 +142,8 @@ class CounterSocket:
                     message = await self._socket.hear()
                     if message is None:
                         return None
+                    if not message:
+                        continue
                     if isinstance(message, bytes):
                         head += message[:MAGIC_BYTES]
                         self._waiting.append(message)

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from malha.edge import chat_openapi
 from malha.edge.calls import Tokens, bearer
 from malha.edge.contracts import Binding, bindings, comments
 from malha.edge.form import FILE
@@ -166,13 +167,13 @@ def document() -> dict[str, Any]:
     for binding in bindings():
         paths.setdefault(binding.path, {})[binding.verb.lower()] = _operation(binding, schemas)
     paths["/api/v1/jobs"]["post"]["requestBody"]["content"] |= _content("multipart/form-data", _JOB_RECORDING)["content"]
-    paths |= _hand_written()
+    paths |= _hand_written() | chat_openapi.paths(_ERROR_ANSWER)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Malha",
             "version": VERSION,
-            "description": "Live calls into text, speakers and advice. Live audio goes over the WebSocket /api/v1/asr/stream or over gRPC.",
+            "description": "Live calls into text, speakers and advice. Live audio goes over the WebSocket /api/v1/asr/stream (shop counters: /ws) or over gRPC.",
         },
         "security": [{"token": []}],
         "paths": paths,

@@ -17,6 +17,7 @@ _PAGE = f"""<!doctype html>
 <li><a href="/api/v1/health"><code>GET /api/v1/health</code></a>: what is serving</li>
 <li><a href="/api/v1/openapi.json"><code>GET /api/v1/openapi.json</code></a>: every REST address</li>
 <li><code>WebSocket /api/v1/asr/stream</code>: a live call</li>
+<li><code>WebSocket /ws</code>: a shop counter's call</li>
 <li><code>POST /api/v1/asr</code>: a recording, as a multipart form with <code>file</code></li>
 <li><code>POST /api/v1/tts</code>: speech from text</li>
 </ul>

@@ -1,4 +1,4 @@
-"""Malha from Python: live calls, transcripts of recordings, and speech.
+"""Malha from Python: live calls, transcripts of recordings, speech, advice, and answers of language models.
 
     async with Malha() as malha:
         async for event in malha.live(microphone(), language="en"):
@@ -17,6 +17,7 @@ from malha.sdk._format import Encoding
 from malha.sdk._source import AudioSource
 from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.catalog import Health, Model, Voice
+from malha.sdk.chat import ChatAnswer, ChatDelta, ChatMessage, ChatModel, ChatRole, ChatStream, Citation
 from malha.sdk.client import Malha
 from malha.sdk.errors import (
     Aborted,
@@ -59,9 +60,11 @@ from malha.sdk.events import (
     Transcript,
     Word,
 )
+from malha.sdk.insights import AnalysisEvent, AnalysisInput, AnalysisOpened, AnalysisSource, AnalysisStream, Decision, InsightFeedback, Tick
 from malha.sdk.live import FeedbackAction, LiveCall
+from malha.sdk.rules import Backtest, BacktestMatch, FewShot, InsightConfiguration, InsightPolicy, InsightType, Offer, Rule
 from malha.sdk.speech import Mark, Speech, SpeechChunk, SpeechStream, TextSource
-from malha.sdk.sync import LiveCallSync, MalhaSync, SpeechStreamSync
+from malha.sdk.sync import AnalysisStreamSync, ChatStreamSync, LiveCallSync, MalhaSync, SpeechStreamSync
 from malha.sdk.transcription import ChannelTranscript, Progress, Transcription
 
 __version__ = version("malha-sdk")
@@ -71,23 +74,45 @@ __all__ = [
     "Ack",
     "AlreadyClosed",
     "Amended",
+    "AnalysisEvent",
+    "AnalysisInput",
+    "AnalysisOpened",
+    "AnalysisSource",
+    "AnalysisStream",
+    "AnalysisStreamSync",
     "AudioSource",
+    "Backtest",
+    "BacktestMatch",
     "CallWarning",
     "ChannelSummary",
     "ChannelTranscript",
+    "ChatAnswer",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatModel",
+    "ChatRole",
+    "ChatStream",
+    "ChatStreamSync",
+    "Citation",
     "Closed",
     "DeadlineExceeded",
+    "Decision",
     "Encoding",
     "Engine",
     "Event",
     "Evidence",
     "FailedPrecondition",
     "FeedbackAction",
+    "FewShot",
     "Final",
     "Gap",
     "GoAway",
     "Health",
     "Insight",
+    "InsightConfiguration",
+    "InsightFeedback",
+    "InsightPolicy",
+    "InsightType",
     "InvalidRequest",
     "LiveCall",
     "LiveCallSync",
@@ -97,6 +122,7 @@ __all__ = [
     "Mark",
     "Model",
     "NotFound",
+    "Offer",
     "Opened",
     "Pace",
     "Partial",
@@ -105,6 +131,7 @@ __all__ = [
     "QuotaExceeded",
     "Resumed",
     "Role",
+    "Rule",
     "Segment",
     "ServerError",
     "SessionLost",
@@ -116,6 +143,7 @@ __all__ = [
     "SpeechStreamSync",
     "Summary",
     "TextSource",
+    "Tick",
     "TokenMissing",
     "Transcript",
     "Transcription",

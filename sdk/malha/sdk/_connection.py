@@ -39,11 +39,11 @@ class Connection:
     def target(self) -> str:
         return self._settings.target
 
-    async def unary(self, method: str, request: betterproto2.Message, response: type[ResponseT]) -> ResponseT:
-        """One idempotent call: all of the SDK's unary calls only read. Raises MalhaError."""
+    async def unary(self, method: str, request: betterproto2.Message, response: type[ResponseT], *, idempotent: bool = True) -> ResponseT:
+        """One call; ``idempotent``: it may be sent again where the server was away. Raises MalhaError."""
         call = self._open().unary_unary(method, None, None)
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
-        waits = iter(_RETRY_WAITS_SECONDS)
+        waits = iter(_RETRY_WAITS_SECONDS if idempotent else ())
         while True:
             left = deadline - asyncio.get_running_loop().time()
             try:

@@ -79,7 +79,8 @@ def _transcript(transcript: audio.Transcript, place: Mapping[str, int]) -> event
     return kind(_segment(segment), _optional_seconds(transcript.latency), **place)
 
 
-def _insight(advice: insight.Insight, place: Mapping[str, int]) -> events.Insight:
+def insight_from(advice: insight.Insight, place: Mapping[str, int]) -> events.Insight:
+    """Advice; ``place`` is where in a call it was told."""
     return events.Insight(
         id=advice.id,
         type=(advice.type.name or "").lower() or f"unknown_{int(advice.type)}",
@@ -118,7 +119,7 @@ _EVENTS: Mapping[str, Callable[[Any, Mapping[str, int]], events.Event | None]] =
     "speech_ended": lambda speech, place: events.SpeechEnded(speech.channel, seconds(speech.time), **place),
     "transcript": _transcript,
     "gap": lambda gap, place: events.Gap(gap.from_, gap.to, **place),
-    "insight": _insight,
+    "insight": insight_from,
     "warning": lambda warning, place: events.CallWarning(warning.reason, warning.message, warning.segment_id, **place),
     "go_away": lambda leaving, place: events.GoAway(seconds(leaving.time_left), **place),
     "summary": _summary,

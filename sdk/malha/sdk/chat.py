@@ -4,13 +4,13 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import betterproto2
 import grpc
 
+from malha.sdk._call_settings import check_choice
 from malha.sdk._connection import Connection
-from malha.sdk._controls import check_choice
 from malha.sdk._convert import seconds
 from malha.sdk._gen.malha.api.chat import v1 as chat
 from malha.sdk._rpc import Rpc
@@ -31,8 +31,6 @@ _FAILURES: Mapping[str, type[MalhaError]] = {
     "MODEL_RATE_LIMITED": QuotaExceeded,
     "MODEL_REFUSED": FailedPrecondition,
 }
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,8 @@ class ChatSettings:
 
 class ChatStream(EventStream[ChatDelta | ChatAnswer]):
     """An answer as it is made, by ``Malha.chat``: ChatDelta after ChatDelta, at last the ChatAnswer. Leaving the loop, or the ``async with``
-    block, stops the model."""
+    block, stops the model.
+    """
 
     def __init__(self, connection: Connection, requests: list[chat.ChatRequest], running: set[EventStream[Any]]) -> None:
         super().__init__(running)

@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from malha.sdk import catalog, speech, transcription
+from malha.sdk._advising import Advising
 from malha.sdk._call_settings import CallSettings, Pace, VadSettings, Window
+from malha.sdk._chatting import Chatting
 from malha.sdk._connection import Connection
 from malha.sdk._format import Encoding, Format, encoding_of, make_format, wav_bytes_per_second
 from malha.sdk._resumption import ResumePoint
@@ -28,7 +30,7 @@ _PIECES_PER_SECOND = 10
 """In which a whole recording is streamed live."""
 
 
-class Malha:
+class Malha(Chatting, Advising):
     """A client of one server.
 
     ``target`` is ``host:port`` or a gRPC name (``dns:///host:port``); else MALHA_TARGET, else ``127.0.0.1:50051``. ``token``: else MALHA_TOKEN,

@@ -8,8 +8,9 @@ from typing import Any, get_args
 import betterproto2
 import grpc
 
+from malha.sdk._administration import type_message
+from malha.sdk._call_settings import check_choice
 from malha.sdk._connection import Connection
-from malha.sdk._controls import check_choice
 from malha.sdk._convert import insight_from
 from malha.sdk._gen.malha.api.common import v1 as common
 from malha.sdk._gen.malha.api.insight import v1 as api
@@ -20,7 +21,6 @@ from malha.sdk._stream import EventStream
 from malha.sdk.errors import ServerError
 from malha.sdk.events import Insight, Segment
 from malha.sdk.live import FeedbackAction
-from malha.sdk.rules import type_message
 
 __all__ = ["AnalysisEvent", "AnalysisInput", "AnalysisOpened", "AnalysisSource", "AnalysisStream", "Decision", "InsightFeedback", "Tick"]
 
@@ -112,13 +112,12 @@ class AnalysisSettings:
 class AnalysisStream(EventStream[AnalysisEvent]):
     """Advice as the conversation goes, by ``Malha.analyze``. Leaving the loop, or the ``async with`` block, stops it."""
 
-    def __init__(
-        self, connection: Connection, opening: api.AnalyzeRequest, said: AnalysisSource, running: set[EventStream[Any]]
-    ) -> None:
+    def __init__(self, connection: Connection, opening: api.AnalyzeRequest, said: AnalysisSource, running: set[EventStream[Any]]) -> None:
         super().__init__(running)
         self._connection = connection
         self._opening = opening
         self._said = said
+        self._ids: set[str] = set()
         self._closed = False
 
     def _connect(self) -> Rpc:
@@ -128,7 +127,7 @@ class AnalysisStream(EventStream[AnalysisEvent]):
         await self._write(self._opening)
         async with items_of(self._said) as items:
             async for item in items:
-                await self._write(request_of(item))
+                await self._write(request_of(item, self._ids))
         await self._write(api.AnalyzeRequest(finish=api.Finish()))
         await self._half_close()
 
@@ -154,11 +153,13 @@ class AnalysisStream(EventStream[AnalysisEvent]):
         return None if self._closed else ServerError("the server ended the analysis before it was closed", reason="ENDED_EARLY")
 
 
-def request_of(item: AnalysisInput) -> api.AnalyzeRequest:
-    """A piece of the conversation, as it is sent. Raises InvalidRequest."""
+def request_of(item: AnalysisInput, said: set[str]) -> api.AnalyzeRequest:
+    """A piece of the conversation, as it is sent; a segment whose id is among those ``said`` amends the one before. Raises InvalidRequest."""
     match item:
         case Segment():
-            return api.AnalyzeRequest(segment=api.Said(segment=_segment(item)))
+            state = common.SegmentState.AMENDED if item.id in said else common.SegmentState.FINAL
+            said.add(item.id)
+            return api.AnalyzeRequest(segment=api.Said(segment=_segment(item, state)))
         case Tick():
             time = dt.timedelta(seconds=item.time_seconds)
             return api.AnalyzeRequest(tick=api.Tick(time=time, trigger=item.trigger, enabled=item.enabled))
@@ -181,11 +182,11 @@ async def insights(connection: Connection, conversation_id: str) -> tuple[Insigh
             return tuple(found)
 
 
-def _segment(segment: Segment) -> common.Segment:
+def _segment(segment: Segment, state: common.SegmentState) -> common.Segment:
     return common.Segment(
         id=segment.id,
         revision=segment.revision,
-        state=common.SegmentState.FINAL if segment.revision <= 1 else common.SegmentState.AMENDED,
+        state=state,
         channel=segment.channel,
         role=_ROLES[segment.role],
         speaker=segment.speaker,

@@ -16,13 +16,15 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from malha.sdk._stream import EventStream
 from malha.sdk._unsaved import UnsavedAudio
+from malha.sdk.chat import ChatAnswer, ChatDelta, ChatStream
 from malha.sdk.client import Malha
 from malha.sdk.errors import AlreadyClosed
 from malha.sdk.events import Engine, Event, Opened
+from malha.sdk.insights import AnalysisEvent, AnalysisStream
 from malha.sdk.live import LiveCall
 from malha.sdk.speech import SpeechChunk, SpeechStream
 
-__all__ = ["LiveCallSync", "MalhaSync", "SpeechStreamSync"]
+__all__ = ["AnalysisStreamSync", "ChatStreamSync", "LiveCallSync", "MalhaSync", "SpeechStreamSync"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +96,22 @@ def _say(method: Callable[Concatenate[Malha, P], SpeechStream]) -> Callable[Conc
     return call
 
 
+def _chat(method: Callable[Concatenate[Malha, P], ChatStream]) -> Callable[Concatenate["MalhaSync", P], "ChatStreamSync"]:
+    @wraps(method)
+    def call(self: "MalhaSync", /, *args: P.args, **kwargs: P.kwargs) -> "ChatStreamSync":
+        return ChatStreamSync(method(self._malha, *args, **kwargs), self._run)
+
+    return call
+
+
+def _analyze(method: Callable[Concatenate[Malha, P], AnalysisStream]) -> Callable[Concatenate["MalhaSync", P], "AnalysisStreamSync"]:
+    @wraps(method)
+    def call(self: "MalhaSync", /, *args: P.args, **kwargs: P.kwargs) -> "AnalysisStreamSync":
+        return AnalysisStreamSync(method(self._malha, *args, **kwargs), self._run)
+
+    return call
+
+
 class MalhaSync:
     """Malha without ``await``: ``with MalhaSync() as malha: ...``. The arguments, methods and errors are those of Malha.
 
@@ -131,6 +149,18 @@ class MalhaSync:
     say = _say(Malha.say)
     transcribe = _blocking(Malha.transcribe)
     synthesize = _blocking(Malha.synthesize)
+    chat = _chat(Malha.chat)
+    complete = _blocking(Malha.complete)
+    analyze = _analyze(Malha.analyze)
+    insights = _blocking(Malha.insights)
+    rules = _blocking(Malha.rules)
+    rule = _blocking(Malha.rule)
+    save_rule = _blocking(Malha.save_rule)
+    delete_rule = _blocking(Malha.delete_rule)
+    backtest_rule = _blocking(Malha.backtest_rule)
+    insight_configuration = _blocking(Malha.insight_configuration)
+    update_insight_configuration = _blocking(Malha.update_insight_configuration)
+    chat_models = _blocking(Malha.chat_models)
     models = _blocking(Malha.models)
     voices = _blocking(Malha.voices)
     health = _blocking(Malha.health)
@@ -256,3 +286,11 @@ class SpeechStreamSync(_SyncStream[SpeechChunk]):
     def voice(self) -> str:
         """The voice in use; empty until the first chunk."""
         return self._speech.voice
+
+
+class ChatStreamSync(_SyncStream[ChatDelta | ChatAnswer]):
+    """An answer as it is made, by ``MalhaSync.chat``; see ChatStream."""
+
+
+class AnalysisStreamSync(_SyncStream[AnalysisEvent]):
+    """Advice as a conversation goes, by ``MalhaSync.analyze``; see AnalysisStream."""

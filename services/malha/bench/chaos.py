@@ -150,12 +150,12 @@ def report(options: Options, reference: ChaosCall, calls: list[ChaosCall], kills
         "utterances": len(reference.finals) * len(calls),
         "lost": lost,
         "duplicated": twice,
-        "insights_duplicated": None,
+        "insights": sum(len(call.insights) for call in calls),
+        "insights_duplicated": sum(advised_twice(call) for call in calls),
         "gaps": sum(call.gaps for call in calls),
         "failed": sorted({call.error or call.ended for call in calls if call.error or call.ended != "finished"}),
         "outage_s": options.outage_seconds,
         "resume_ms": {**_quantiles(together), "by_target": {target: _quantiles(values) for target, values in resume.items()}},
-        "not_measured": "insights: not in this version",
     }
 
 
@@ -172,6 +172,12 @@ def repeated(call: ChaosCall) -> int:
     spans = sorted((final.start, final.end) for final in call.finals)
     overlaps = sum(1 for one, two in pairwise(spans) if two[0] < one[1] - SAME_SECONDS)
     return len(call.seqs) - len(set(call.seqs)) + overlaps
+
+
+def advised_twice(call: ChaosCall) -> int:
+    """Insights told twice: by their id, or saying the same of the same words."""
+    said = {insight.id: (insight.type, insight.evidence) for insight in call.insights}
+    return len(call.insights) - len(set(said.values()))
 
 
 def _covers(span: tuple[float, float], second: float) -> bool:

@@ -16,6 +16,8 @@ CHUNK_SECONDS = 0.1
 CHUNK_FRAMES = int(RATE * CHUNK_SECONDS)
 OPEN_SECONDS = 10.0
 PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5)
+INSIGHT_CHUNKS = 50
+"""The operator asks for an insight every so many chunks."""
 END_SECONDS = 90.0
 """From the end of the audio to the last event."""
 
@@ -31,6 +33,16 @@ class Final:
     latency_ms: float | None
     at: float
     """When it came, by the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An insight."""
+
+    id: str
+    type: str
+    evidence: tuple[tuple[str, str], ...]
+    """Segments, and the words in them."""
 
 
 @dataclass(slots=True)
@@ -50,6 +62,7 @@ class ChaosCall:
     gaps: int = 0
     resumed: list[tuple[float, float]] = field(default_factory=list)
     """(when, how long the call was without its server, in milliseconds): by us, and by the edge for us."""
+    insights: list[Told] = field(default_factory=list)
     ended: str = ""
     """The reason of ``session_ended``."""
     error: str = ""
@@ -119,7 +132,7 @@ class ChaosCall:
             position, frame = self._keep
             resume = {"token": self._token, "after_seq": max(self.seqs, default=0), "have_from": position, "have_from_frame": frame}
             return {"event": "resume", **resume, **audio}
-        return {"event": "start", "pace": "live" if self.pace else "batch", **audio}
+        return {"event": "start", "pace": "live" if self.pace else "batch", "enable_insights": True, **audio}
 
     def _started(self, event: dict[str, Any]) -> None:
         self._token = event["resume_token"]
@@ -137,6 +150,8 @@ class ChaosCall:
                 number = self._next
                 self._next += 1
                 await socket.send((number * CHUNK_FRAMES).to_bytes(8, "big") + self.chunks[number])
+                if number % INSIGHT_CHUNKS == INSIGHT_CHUNKS - 1:
+                    await socket.send('{"event":"insights","trigger":true}')
             await socket.send('{"event":"stop"}')
         except WebSocketException:
             return  # whoever reads the socket finds out
@@ -157,6 +172,9 @@ class ChaosCall:
             case "session_resumed":
                 self._token = event["resume_token"]
                 self.resumed.append((time.monotonic(), event["lost_ms"]))
+            case "insight":
+                evidence = tuple((each["segment_id"], each["quote"]) for each in event["evidence"])
+                self.insights.append(Told(event["id"], event["type"], evidence))
             case "gap":
                 self.gaps += 1
             case "session_ended":

@@ -26,7 +26,7 @@ _ENGLISH = (
     Turn(AGENT, "I am sorry to hear that. Can I have your account number, please?", 0.8),
     Turn(CUSTOMER, "Yes, it is four seven two nine one five."),
     Turn(AGENT, "Thank you. I can see the problem here. We can send you a new router for free.", 0.7),
-    Turn(CUSTOMER, "You sent me a router last month and it did not help. If nothing changes, I want to cancel my contract.", 0.7),
+    Turn(CUSTOMER, "You sent me a router last month and it did not help. If you cannot fix it, I want to cancel my contract.", 0.7),
     Turn(AGENT, "I understand. I can send a technician to check your line tomorrow morning."),
     Turn(CUSTOMER, "All right. Will the price of my plan change?", 0.5),
     Turn(AGENT, "No, the price stays the same. Have a nice day. Goodbye.", 0.9),

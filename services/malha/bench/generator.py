@@ -57,6 +57,8 @@ class Load:
     pace: float = 1.0
     """How many times faster than it was spoken audio is sent."""
     language: str = "en"
+    insights: bool = False
+    """Whether the calls want advice."""
 
     @property
     def interval(self) -> float:
@@ -83,6 +85,7 @@ def script_of(load: Load) -> Script:
         "sample_rate": RATE,
         "channels": load.channels,
         "roles": roles,
+        "enable_insights": load.insights,
     }
     return Script(
         target=Target.parse(load.url),

@@ -55,14 +55,14 @@ def run_live(options: Options, on_phase: Callable[[str], None] = lambda _: None)
         server = stack.enter_context(_server(options))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="malha-bench-")))
         on_phase("making the audio")
-        loop = _audio(options, server)
+        loop = audio_loop(server, stereo=options.stereo)
         audio = directory / "loop.pcm"
         audio.write_bytes(b"".join(loop.chunks(options.chunk_ms)))
         load = Load(
             server.websocket, server.token, options.sessions, options.seconds, str(audio), loop.channels, options.chunk_ms, options.pace
         )
         watch = Watch(server.pids, every_seconds=max(1.0, options.seconds / SAMPLES))
-        generator = stack.enter_context(_generator(load))
+        generator = stack.enter_context(generator_process(load))
         result = watch.follow(generator, on_phase, options.seconds + SLACK_SECONDS)
         return _report(options, loop, server, watch, result)
 
@@ -93,15 +93,17 @@ def _server(options: Options) -> Iterator[Running]:
         yield server
 
 
-def _audio(options: Options, server: Running) -> speech.Loop:
+def audio_loop(server: Running, *, stereo: bool) -> speech.Loop:
+    """What calls play: recordings where there are any, else a dialogue the server speaks."""
     directory = speech.data_directory()
     if directory is not None:
-        return speech.join(speech.recordings(directory), "recordings", stereo=options.stereo)
-    return speech.join(spoken(server.url, server.token), "espeak-ng", stereo=options.stereo)
+        return speech.join(speech.recordings(directory), "recordings", stereo=stereo)
+    return speech.join(spoken(server.url, server.token), "espeak-ng", stereo=stereo)
 
 
 @contextmanager
-def _generator(load: Load) -> Iterator[subprocess.Popen[bytes]]:
+def generator_process(load: Load) -> Iterator[subprocess.Popen[bytes]]:
+    """The load generator, killed at the end. It tells its phases on standard output."""
     with subprocess.Popen(
         [sys.executable, "-m", "malha.bench.generator"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

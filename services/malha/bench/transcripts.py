@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -29,6 +30,8 @@ LARGEST_FILE: Final = 8_000_000
 """Bytes."""
 LONGEST_CALL_SECONDS: Final = 86_400.0
 INVALID: Final = "INVALID_TRANSCRIPT"
+OURS: Final[Mapping[str, str]] = {"pt": "telecom.pt.txt", "es": "bank.es.txt"}
+"""Files by language."""
 
 _AGENT: Final = word_set(
     "agent agente atendente atendimento operador operadora operator assistant assistente asistente asesor asesora advisor adviser representative "
@@ -89,6 +92,12 @@ def parse_transcript(text: str) -> list[Turn]:
     if not said:
         raise _invalid("nothing is said in it: its lines have no text")
     return list(_timed(said))
+
+
+def our_transcript(language: str) -> list[Turn]:
+    """The call that was written for this project in a language, as it may be told."""
+    with as_file(files("malha.bench").joinpath(f"transcripts_text/{OURS[language]}")) as path:
+        return scrubbed(read_transcript(path), language)
 
 
 def scrubbed(turns: Sequence[Turn], language: str) -> list[Turn]:

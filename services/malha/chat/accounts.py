@@ -82,7 +82,7 @@ class Books:
     async def reserve(self, tenant_id: uuid.UUID | None, deployed: Deployed, prompt_tokens: int, max_tokens: int) -> Hold:
         """Raises BudgetExhausted, FailedPrecondition (BUDGET_CURRENCY), Unavailable while the database is away."""
         prices = deployed.settings.prices
-        if self._database is None or self._settings is None or tenant_id is None or not prices.cost(1, 1):
+        if self._database is None or self._settings is None or tenant_id is None or not prices.cost(prompt_tokens, max_tokens):
             return Hold()
         budget = Budget.of(await self._settings.get(tenant_id))
         if budget is None:

@@ -17,6 +17,7 @@ from malha.chat.attempt import Question
 from malha.chat.calls import Call, CallContext, Outcome
 from malha.chat.deployments import Models
 from malha.chat.engine import OWN_SAMPLING, Ask, Delta, Role, Sampling, Source, Turn
+from malha.chat.errors import PromptTooLong
 from malha.chat.knowledge.bases import KnowledgeBases
 from malha.chat.prompts import PERSONA, QUOTING, prompt_tokens, tokens_of
 from malha.chat.questions import said_in
@@ -25,7 +26,7 @@ from malha.chat.scrubbing import Scrubbers
 from malha.chat.settings import ChatSettings
 from malha.chat.status import Underway
 from malha.chat.store import cache, history
-from malha.runtime.errors import FailedPrecondition, MalhaError
+from malha.runtime.errors import FailedPrecondition, MalhaError, NotFound
 from malha.store.database import Database
 
 KEEP_SECONDS: Final = 10.0
@@ -75,7 +76,13 @@ class Answerer:
     """Answers the questions of all chats."""
 
     def __init__(
-        self, settings: ChatSettings, models: Models, books: Books, bases: KnowledgeBases | None, database: Database | None
+        self,
+        settings: ChatSettings,
+        models: Models,
+        books: Books,
+        bases: KnowledgeBases | None,
+        scrubbers: Scrubbers,
+        database: Database | None,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -83,7 +90,7 @@ class Answerer:
         self._books = books
         self._bases = bases
         self._database = database
-        self._scrubbers = Scrubbers(database)
+        self._scrubbers = scrubbers
         self._keeping: set[asyncio.Task[Any]] = set()
         self.underway = Underway()
 
@@ -101,6 +108,19 @@ class Answerer:
     async def scrub(self, chat: Chatting, text: str) -> str:
         """What a user said, without personal data where the tenant does not keep it."""
         return await (await self._scrubbers.of(chat.tenant_id)).text(text, chat.language)
+
+    def check_fits(self, chat: Chatting, text: str) -> None:
+        """Before a question is scrubbed, which takes seconds for the longest. Raises PromptTooLong for one that none of the models could read."""
+        try:
+            most = self._router.most_tokens(chat.alias, chat.purpose)
+        except NotFound:  # of the alias: the answer says so
+            return
+        if tokens_of(text) >= most:
+            raise PromptTooLong(f"the prompt does not fit the {most} tokens of the model")
+
+    def is_history(self, text: str) -> bool:
+        """Whether something said earlier could be told to a model at all."""
+        return tokens_of(text) <= self._settings.chat_history_tokens
 
     async def answer(self, chat: Chatting, instructions: str, context: Sequence[Turn], question: str) -> AsyncGenerator[Delta | Told, None]:
         """Deltas and then one Told. ``context`` and ``question`` are scrubbed. Raises as `Router.answer` does, and as the database does."""
@@ -122,7 +142,7 @@ class Answerer:
             yield Told(self._from_cache(chat, kept), ask.sources, cached=True)
             return
         text = ""
-        asked = Question(chat.alias, chat.purpose, ask, chat.max_tokens, chat.timeout_seconds)
+        asked = Question(chat.alias, chat.purpose, ask, chat.tenant, chat.max_tokens, chat.timeout_seconds)
         async with aclosing(self._router.answer(asked, self._books.account(chat.context))) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Delta):

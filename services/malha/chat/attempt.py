@@ -21,18 +21,16 @@ MOST_CHARACTERS: Final = 200_000
 """Of an answer; a message of the contract has no more."""
 FIRST_SHARE: Final = 0.6
 """Of the time that is left, how much a deployment may take to its first token while others could be asked."""
-_NOT_ITS_FAULT: Final = frozenset({Outcome.BUDGET, Outcome.CUT, Outcome.REFUSED, Outcome.CANCELLED})
-_KEY_REFUSED: Final = frozenset({"401", "403", "404"})
-"""Refused because of the deployment, not of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to have answered. ``timeout_seconds``: None, the alias's."""
+    """What to have answered, for whom. ``timeout_seconds``: None, the alias's."""
 
     alias: str
     purpose: str
     ask: Ask
+    tenant: str
     max_tokens: int | None = None
     timeout_seconds: float | None = None
 
@@ -53,6 +51,7 @@ class Attempt:
         settings = deployed.settings
         most = min(question.max_tokens or settings.max_tokens, max(settings.context_tokens - tokens, 0))
         self._ask: Ask = replace(question.ask, max_tokens=most)
+        self._tenant = question.tenant
         self._account = account
         self._degraded = degraded
         now = asyncio.get_running_loop().time()
@@ -73,7 +72,7 @@ class Attempt:
         hold: Hold | None = None
         outcome, reason, retry_seconds = Outcome.CANCELLED, "", None
         try:
-            async with self.deployed.places.place(self._first_by):
+            async with self.deployed.places.place(self._tenant, self._first_by):
                 hold = await self._account.reserve(self.deployed, self.prompt_tokens, self._ask.max_tokens)
                 async with aclosing(self._pieces(hold)) as pieces:
                     async for delta in pieces:
@@ -82,26 +81,14 @@ class Attempt:
             outcome = Outcome.OK
         except MalhaError as error:
             outcome, reason, retry_seconds = Outcome.of(error), error.reason, error.retry_seconds
-            if error.metadata.get("status") in _KEY_REFUSED:
-                outcome = Outcome.MISCONFIGURED
             raise
         finally:
             if hold is None:  # it was never asked: no place, or no budget
                 self.deployed.breaker.left()
                 metrics.CALLS.labels(self.deployed.name, outcome).inc()
             else:
-                self._judge(outcome, retry_seconds)
+                self.deployed.judge(outcome, retry_seconds)
                 self._account.settle(self._call(outcome, reason), hold)
-
-    def _judge(self, outcome: Outcome, retry_seconds: float | None) -> None:
-        """Tell the breaker what the call says of its server."""
-        breaker = self.deployed.breaker
-        if outcome is Outcome.OK:
-            breaker.succeeded()
-        elif outcome in _NOT_ITS_FAULT:
-            breaker.left()
-        else:
-            breaker.failed(retry_seconds)
 
     async def _pieces(self, hold: Hold) -> AsyncGenerator[Delta, None]:
         limit, stall = self._first_by, self.deployed.settings.timeouts.stall_seconds

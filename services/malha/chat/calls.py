@@ -39,9 +39,13 @@ class Outcome(StrEnum):
     @classmethod
     def of(cls, error: MalhaError) -> "Outcome":
         """The outcome an error stands for."""
+        if error.metadata.get("status") in _KEY_REFUSED:
+            return cls.MISCONFIGURED
         return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), cls.UNAVAILABLE)
 
 
+_KEY_REFUSED: Final = frozenset({"401", "403", "404"})
+"""Refused because of the deployment, not of the request."""
 _OUTCOMES: Final[tuple[tuple[type[MalhaError], Outcome], ...]] = (
     (ModelTimeout, Outcome.TIMEOUT),
     (ModelRateLimited, Outcome.RATE_LIMITED),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from malha.chat import metrics
 from malha.chat.breaker import Breaker, State
+from malha.chat.calls import Outcome
 from malha.chat.choose import make_engine, preload
 from malha.chat.engine import ChatEngine
 from malha.chat.models_file import EXTRACTIVE, Deployment, ModelsFile, load_models
@@ -20,6 +21,7 @@ log = logs.get("chat.models")
 
 RETIRE_SECONDS: Final = 600.0
 """How long calls of a deployment that left the file may go on."""
+_NOT_ITS_FAULT: Final = frozenset({Outcome.BUDGET, Outcome.CUT, Outcome.REFUSED, Outcome.CANCELLED})
 _LEVELS: Final = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
 
 
@@ -33,6 +35,15 @@ class Deployed:
         gauge = metrics.BREAKER.labels(name)
         self.breaker = Breaker(settings.breaker, lambda state: gauge.set(_LEVELS[state]))
         self.places = Places(settings.max_concurrent, settings.max_waiting)
+
+    def judge(self, outcome: Outcome, retry_seconds: float | None) -> None:
+        """Tell the breaker what a call says of the server."""
+        if outcome is Outcome.OK:
+            self.breaker.succeeded()
+        elif outcome in _NOT_ITS_FAULT:
+            self.breaker.left()
+        else:
+            self.breaker.failed(retry_seconds)
 
     async def retire(self) -> None:
         """Close it once nobody uses it any more."""

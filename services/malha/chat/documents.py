@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.chat.knowledge.bases import KnowledgeBases
+from malha.chat.scrubbing import Scrubbers
 from malha.chat.session import citation
 from malha.chat.store.knowledge import Document, Given
 from malha.runtime.auth import Principal
@@ -25,8 +26,9 @@ DEFAULT_FOUND: Final = 5
 class Documents:
     """Documents, kept and looked up. Without a database every method raises FailedPrecondition."""
 
-    def __init__(self, bases: KnowledgeBases | None) -> None:
+    def __init__(self, bases: KnowledgeBases | None, scrubbers: Scrubbers) -> None:
         self._bases = bases
+        self._scrubbers = scrubbers
 
     def methods(self) -> Mapping[str, UnaryMethod]:
         return {
@@ -57,7 +59,8 @@ class Documents:
 
     async def search(self, request: api.SearchDocumentsRequest, principal: Principal) -> api.SearchDocumentsResponse:
         bases, tenant_id = self._place(principal)
-        found = await bases.search(tenant_id, request.knowledge_base, request.query, request.limit or DEFAULT_FOUND)
+        query = await (await self._scrubbers.of(tenant_id)).text(request.query, "")
+        found = await bases.search(tenant_id, request.knowledge_base, query, request.limit or DEFAULT_FOUND)
         return api.SearchDocumentsResponse(citations=map(citation, found))
 
     def _place(self, principal: Principal) -> tuple[KnowledgeBases, uuid.UUID]:

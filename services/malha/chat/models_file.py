@@ -203,7 +203,8 @@ class ModelsFile(_Strict):
     purposes: dict[str, Name] = {}
     """Aliases by what an answer is for, where the caller names none."""
     aliases: dict[Name, Alias]
-    deployments: dict[Name, Deployment]
+    deployments: dict[Name, Deployment] = {}
+    """Beside the extractive engine, which is always there."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -56,6 +56,12 @@ class Router:
         file = self._models.file
         return self._models.chain(file.aliases[file.alias_for(alias, purpose)].start(purpose, tokens))[0]
 
+    def most_tokens(self, alias: str, purpose: str) -> int:
+        """That the roomiest deployment an alias leads to can read. Raises NotFound for an alias that has left the file."""
+        file = self._models.file
+        starts = file.aliases[file.alias_for(alias, purpose)].deployments
+        return max(deployed.settings.context_tokens for start in starts for deployed in self._models.chain(start))
+
     async def answer(self, question: Question, account: Account) -> AsyncGenerator[Delta | Answer, None]:
         """Deltas and then one Answer.
 

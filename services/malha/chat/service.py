@@ -8,20 +8,28 @@ from typing import Final
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.chat.accounts import Books
 from malha.chat.answering import Answerer, Chatting
+from malha.chat.calls import CallContext
 from malha.chat.deployments import Deployed, Models
 from malha.chat.documents import Documents
+from malha.chat.embedding import Embedder
 from malha.chat.engine import Sampling
-from malha.chat.knowledge.bases import KnowledgeBases, embed
+from malha.chat.knowledge.bases import KnowledgeBases
 from malha.chat.schema import parse_schema
+from malha.chat.scrubbing import Scrubbers
 from malha.chat.session import ChatStream, Session
 from malha.chat.settings import ChatSettings
 from malha.chat.status import get_status
+from malha.runtime import logs
 from malha.runtime.auth import Principal
-from malha.runtime.errors import FailedPrecondition, NotFound
+from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from malha.runtime.logs import Event
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.store.database import Database
 
+log = logs.get("chat")
+
 DEFAULT_PURPOSE: Final = "chat"
+EMBED_PURPOSE: Final = "embed"
 EMBED_SECONDS: Final = 60.0
 
 
@@ -36,9 +44,11 @@ class ChatService:
         self._database = database
         self.models = Models(settings, data_dir)
         self._books = Books(database, self.models)
-        self._bases = KnowledgeBases(database, self.models, settings) if database is not None else None
-        self._answerer = Answerer(settings, self.models, self._books, self._bases, database)
-        self._documents = Documents(self._bases)
+        self._embedder = Embedder(self.models, self._books)
+        self._scrubbers = Scrubbers(database)
+        self._bases = KnowledgeBases(database, self._embedder, settings) if database is not None else None
+        self._answerer = Answerer(settings, self.models, self._books, self._bases, self._scrubbers, database)
+        self._documents = Documents(self._bases, self._scrubbers)
 
     @property
     def engine(self) -> str:
@@ -46,13 +56,19 @@ class ChatService:
         return self._first(self.models.file.default, DEFAULT_PURPOSE).settings.engine
 
     async def start(self) -> None:
-        """Begin to listen for SIGHUP, and to write calls."""
+        """Begin to listen for SIGHUP, to write calls, and to make vectors that are missing."""
         self.models.start()
         self._books.start()
+        if self._bases is not None:
+            self._bases.start()
+        else:
+            log.warning(Event.CHAT_UNKEPT, reason="STORE_NOT_CONFIGURED")
 
     async def close(self) -> None:
         """Keep and write what is left, and let the models go."""
         await self._answerer.close()
+        if self._bases is not None:
+            await self._bases.close()
         await self._books.close()
         await self.models.close()
 
@@ -85,12 +101,19 @@ class ChatService:
         return api.ListModelsResponse(models=[self._model_message(alias) for alias in sorted(self.models.file.aliases)])
 
     async def embed(self, request: api.EmbedRequest, principal: Principal) -> api.EmbedResponse:
-        """Vectors, by the deployment that makes them."""
-        del principal
+        """Vectors, by the deployment that makes them, of texts without personal data."""
         deployed = self.models.embedder
         if request.alias not in {"", self.models.file.embeddings, deployed.settings.model_name}:
             raise NotFound("there is no model for vectors of this name", reason="MODEL_NOT_FOUND")
-        vectors = await embed(list(request.texts), deployed, EMBED_SECONDS)
+        most = self._settings.chat_embed_bytes
+        if sum(len(text.encode()) for text in request.texts) > most:
+            raise InvalidArgument(
+                f"the texts have more than {most:,} bytes together: send fewer", reason="TEXTS_TOO_LONG", violations={"texts": "too long"}
+            )
+        scrubber = await self._scrubbers.of(principal.tenant_id)
+        texts = [await scrubber.text(text, "") for text in request.texts]
+        context = CallContext(principal.tenant_id, EMBED_PURPOSE, self._embedder.model)
+        vectors = await self._embedder.embed(texts, context, str(principal.tenant_key), EMBED_SECONDS)
         return api.EmbedResponse(
             embeddings=[api.Embedding(values=vector) for vector in vectors], model=deployed.settings.model_name or deployed.name
         )

@@ -149,6 +149,9 @@ class Session:
 
     async def _note(self, turn: Turn) -> None:
         """Context. Instructions are the caller's own words and stay as they are."""
+        if turn.role is not Role.SYSTEM and not self._answerer.is_history(turn.text):
+            self._context.clear()  # neither it nor what came before it would be told
+            return
         if turn.role is not Role.SYSTEM:
             self._context.append(Turn(turn.role, await self._answerer.scrub(self._chat, turn.text)))
             return
@@ -159,6 +162,7 @@ class Session:
     async def _answer_one(self, text: str) -> None:
         """One answer, to its `message_end`, however it ends."""
         underway = _Underway(monotonic())
+        self._answerer.check_fits(self._chat, text)
         question = await self._answerer.scrub(self._chat, text)
         reason = ""
         self._answering = asyncio.create_task(self._answer(underway, question), name="chat-answer")

@@ -25,6 +25,12 @@ class ChatSettings(MalhaSettings):
     chat_context_messages: int = Field(200, ge=1, description="Messages a stream keeps as context where it has no conversation.")
     chat_reader_seconds: float = Field(60.0, gt=0, description="How long a client may leave its answer unread.")
     chat_sources: int = Field(4, ge=1, le=20, description="Pieces of a knowledge base that an answer may quote.")
+    chat_embed_bytes: int = Field(200_000, ge=1, description="Bytes of text that one request for vectors may have.")
     knowledge_documents: int = Field(5000, ge=1, description="Documents a knowledge base may have.")
     knowledge_bytes: int = Field(20_000_000, ge=1, description="Bytes of text a knowledge base may have.")
     knowledge_memory_bytes: int = Field(64_000_000, ge=1, description="Bytes of text that may be indexed in memory, of all tenants.")
+    knowledge_retry_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long documents wait for their vectors, once the model that makes them was away, until it is asked again.",
+    )

@@ -45,7 +45,9 @@ class Underway:
 async def get_status(database: Database | None, underway: Underway, request: api.GetStatusRequest, who: Principal) -> api.GetStatusResponse:
     """The answer to `GetStatus`. Raises NotFound, FailedPrecondition without a database."""
     if database is None or who.tenant_id is None:
-        raise FailedPrecondition("this server keeps no conversations: set MALHA_DATABASE_URL, or run `malha up`", reason="STORE_NOT_CONFIGURED")
+        raise FailedPrecondition(
+            "this server keeps no conversations: set MALHA_DATABASE_URL, or run `malha up`", reason="STORE_NOT_CONFIGURED"
+        )
     async with database.tenant_tx(who.tenant_id) as connection:
         conversation = await history.find(connection, request.conversation_id)
         last = await history.last(connection, conversation)

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from malha.cli import bench_pii
+from malha.cli import bench_insight, bench_pii
 from malha.cli.output import print_json, status
 
 app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
 app.command(epilog=bench_pii.EXAMPLES)(bench_pii.pii)
+app.command(epilog=bench_insight.EXAMPLES)(bench_insight.insight)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PLAIN_WIDTH = 120

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from importlib.resources import as_file, files
 from typing import Any, Final
 
 from rich.console import Console
@@ -11,33 +10,27 @@ from rich.console import Console
 from malha.bench.insight_replay import Asked, connect, replay
 from malha.bench.private_server import Running
 from malha.bench.statistics import summary
-from malha.bench.transcripts import Turn, read_transcript, scrubbed
+from malha.bench.transcripts import our_transcript
 from malha.cli.insights_run import Shown
 
-CALLS: Final[Mapping[str, tuple[str, str]]] = {
-    "pt": ("telecom.pt.txt", "a Portuguese call as text: the customer of a telephone company"),
-    "es": ("bank.es.txt", "a Spanish call as text: the customer of a bank"),
+TITLES: Final[Mapping[str, str]] = {
+    "pt": "a Portuguese call as text: the customer of a telephone company",
+    "es": "a Spanish call as text: the customer of a bank",
 }
-"""File and title by language."""
+"""By language."""
 RATE: Final = 25.0
 """Times the pace they would be spoken at: each is over in seven seconds."""
 
 
 def replay_transcripts(server: Running, *, quiet: bool) -> list[dict[str, Any]]:
     """Replay both; what came of each. Raises what the server answers."""
-    return [asyncio.run(_replay(server, language, quiet=quiet)) for language in CALLS]
-
-
-def transcript(language: str) -> list[Turn]:
-    """The call of a language, as it may be told."""
-    with as_file(files("malha.bench").joinpath(f"transcripts_text/{CALLS[language][0]}")) as path:
-        return scrubbed(read_transcript(path), language)
+    return [asyncio.run(_replay(server, language, quiet=quiet)) for language in TITLES]
 
 
 async def _replay(server: Running, language: str, *, quiet: bool) -> dict[str, Any]:
     console = Console(quiet=quiet, highlight=False)
-    console.print(f"\n{CALLS[language][1]}, {RATE:.0f} times as fast", style="bold")
-    turns, shown, begin = transcript(language), Shown(console), time.monotonic()
+    console.print(f"\n{TITLES[language]}, {RATE:.0f} times as fast", style="bold")
+    turns, shown, begin = our_transcript(language), Shown(console), time.monotonic()
     async with connect(server.grpc) as channel:
         await replay(channel, server.token, turns, Asked(f"demo-{language}", language, rate=RATE), shown)
     latency = summary(shown.latencies_ms, (50, 95))

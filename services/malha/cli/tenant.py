@@ -1,8 +1,9 @@
-"""``malha tenant``: who there is, and how much each may use. Works on the database itself, as `malha token` does."""
+"""``malha tenant``: who there is, how much each may use, and what its models may cost. Works on the database itself, as `malha token` does."""
 # ruff: noqa: PLC0415 - `malha --help` must be quick
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -13,11 +14,12 @@ if TYPE_CHECKING:  # both load what `malha --help` may not
     from malha.store.settings import StoreSettings
     from malha.store.tenants import Tenants
 
-app = typer.Typer(help="Tenants: list, quota.", no_args_is_help=True)
+app = typer.Typer(help="Tenants: list, quota, budget.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Result = TypeVar("Result")
 LIMITS = ("streams", "calls_per_minute")
+SPANS = ("daily", "monthly")
 
 
 @app.command("list", epilog="\b\nExamples:\n  malha tenant list\n  malha tenant list --json")
@@ -58,6 +60,49 @@ def quota(
         print_json(found)
     else:
         print(_line(found))
+
+
+@app.command(
+    epilog="\b\nExamples:\n  malha tenant budget acme --daily 10 --monthly 200 --currency USD\n  malha tenant budget acme --none --json"
+)
+def budget(
+    name: Annotated[str, typer.Argument(help="The tenant.", show_default=False)],
+    daily: Annotated[float | None, typer.Option(min=0, help="What models may cost it in a day (UTC).", show_default=False)] = None,
+    monthly: Annotated[float | None, typer.Option(min=0, help="In a month.", show_default=False)] = None,
+    currency: Annotated[str | None, typer.Option(help="Of both: that of models.toml.", show_default=False)] = None,
+    none: Annotated[bool, typer.Option("--none", help="First forget its budget: models may cost what they do.")] = False,
+    json: Json = False,
+) -> None:
+    """Show or set what models may cost a tenant. Servers know within ten seconds."""
+    given = {key: value for key, value in zip((*SPANS, "currency"), (daily, monthly, currency), strict=True) if value is not None}
+    for value in (daily, monthly):
+        if value is not None and not isfinite(value):
+            raise typer.BadParameter("a budget is an amount of money")
+
+    from malha.runtime.errors import InvalidArgument
+
+    async def changed(tenants: "Tenants") -> dict[str, Any]:
+        tenant = await tenants.find(name)
+        settings = await tenants.update(tenant, {})
+        if given or none:
+            own = {**({} if none else _budget_of(settings)), **given}
+            if currency and not any(span in own for span in SPANS):
+                raise InvalidArgument("a currency alone is no budget: give --daily or --monthly too", reason="NO_BUDGET")
+            settings = await tenants.update(tenant, {"budget": own or None})
+        return {"name": name, "id": str(tenant), "budget": _budget_of(settings)}
+
+    found = _with_tenants(changed)
+    if json:
+        print_json(found)
+    else:
+        own = found["budget"]
+        shown = ", ".join(f"{own[span]:g} {own.get('currency', '')}".rstrip() + f" {span}" for span in SPANS if span in own)
+        print(f"{found['name']}  {found['id']}  {shown or 'no budget: models may cost what they do'}")
+
+
+def _budget_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    own = settings.get("budget")
+    return dict(own) if isinstance(own, dict) else {}
 
 
 def _with_tenants(work: "Callable[[Tenants], Awaitable[Result]]") -> Result:

@@ -4,14 +4,13 @@ Judged in this order: JSON and its form, "not enough data", plain text, language
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from malha.insight.catalogue import keeps_to_catalogue, named_offers
 from malha.insight.domain import Draft, Evidence, InsightType, Offer, Request, Utterance
-from malha.insight.evidence import supported
+from malha.insight.evidence import grounded
 from malha.insight.leaks import leak
 from malha.insight.plain_text import cleaned, speaks
 from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA
@@ -28,8 +27,6 @@ LONGEST_ANSWER: Final = 8_000
 """Characters of JSON, escapes included: four times what an answer within its limits has."""
 LEAST_WORDS: Final = 3
 """Of a message."""
-_CURRENCY: Final = re.compile(r"\b(?:R|US|S)(?:\$|/\.?)(?=\s*\d)")
-"""``R$ 10``: the letter is no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def _problem(
         return WRONG_LANGUAGE
     if evidence is None or len(message.split()) < LEAST_WORDS:
         return UNSUPPORTED
-    if supported(_CURRENCY.sub("$", message), evidence, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
+    if grounded(message, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
         return UNSUPPORTED
     if not keeps_to_catalogue(message, kind, language, request.window, offers, quotes):
         return NOT_IN_CATALOGUE

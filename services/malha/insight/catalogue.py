@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from malha.insight.claims import amounts, claim, first, plain
+from malha.insight.claims import amounts, claim, plain, reports
 from malha.insight.domain import InsightType, Offer, Utterance
 from malha.insight.evidence import numbers
+from malha.insight.reading import Text, read
 from malha.insight.words import content, words
-from malha.text.numbers import fold_numbers
-from malha.text.spans import joined, pieces
-from malha.text.tokens import primary
 
 _HANDING: Final = ("offer", "grant", "hand_out", "suggest")
 _ADDED: Final = re.compile(
@@ -31,9 +29,9 @@ class Sources:
 
     named: tuple[Offer, ...]
     """The offers the message names."""
-    listed: str
+    listed: Text
     """All that catalogue and knowledge base say."""
-    agents: str
+    agents: Text
     """What agents said."""
     language: str
 
@@ -48,12 +46,12 @@ def keeps_to_catalogue(
     """Whether a message may be shown, as far as offers, prices and promises go. ``message`` is plain text, ``language`` a BCP 47 tag."""
     listed = "\n".join([*(_text(offer) for offer in offers), *knowledge])
     agents = "\n".join(utterance.text for utterance in window if utterance.role == "agent")
-    sources = Sources(named_offers(message, language, offers), listed, agents, language)
+    sources = Sources(named_offers(message, language, offers), read(listed, language), read(agents, language), language)
     if kind is InsightType.UPSELL and not sources.named:
         return False
     if not all(_keeps(sentence, sources) for sentence in sentences(message)):
         return False
-    return not (_accepts(message) and _uncovered(plain(message), amounts(message), listed))
+    return not (_accepts(message) and _uncovered(plain(message), amounts(message), sources.listed))
 
 
 def named_offers(message: str, language: str, offers: Sequence[Offer]) -> tuple[Offer, ...]:
@@ -89,16 +87,18 @@ def _keeps(sentence: str, sources: Sources) -> bool:
     if _refuses(text):
         return True
     handing = {name for name in _HANDING if claim(name).search(text)}
-    if handing & {"hand_out"} and _reports(text, claim("hand_out")):
+    if handing & {"hand_out"} and reports(text, claim("hand_out")):
         handing -= {"hand_out"}
     goods = bool(said or claim("benefit").search(text) or claim("product").search(text))
+    if _remits(text) and not _said_by_agents(text, sources) and not reports(text, claim("remission")):
+        return False
     if handing & {"offer", "grant", "hand_out"} or (handing and goods):
         return _offers_listed(sentence, text, sources, free="offer" not in handing and not handing & {"grant", "hand_out"})
     if not _uncovered(text, said, sources.listed) or not _uncovered(text, said, sources.agents):
         return True
     if claim("careful").match(text) and not said:
         return True
-    return _reports(text, claim("benefit")) if claim("benefit").search(text) else _reports(text, None) or _billed(text)
+    return reports(text, claim("benefit")) if claim("benefit").search(text) else reports(text, None) or _billed(text)
 
 
 def _offers_listed(sentence: str, text: str, sources: Sources, *, free: bool) -> bool:
@@ -130,24 +130,21 @@ def _ordinary(word: str) -> bool:
     ) or word in ("of", "offer", "give")
 
 
-def _uncovered(text: str, said: set[str], source: str) -> bool:
+def _uncovered(text: str, said: set[str], source: Text) -> bool:
     """Whether amounts or advantages are named that a source does not name."""
-    folded = plain(source)
-    return bool(said - amounts(source)) or any(match.group() not in folded for match in claim("benefit").finditer(text))
+    if said and said - source.amounts:
+        return True
+    return any(match.group() not in source.plain for match in claim("benefit").finditer(text))
 
 
-def _reports(text: str, what: re.Pattern[str] | None) -> bool:
-    """Whether a sentence only tells what the customer says or wants, before it names the advantage; nothing in it may grant it."""
-    if any(claim(name).search(text) for name in ("offer", "grant", "tell")):
-        return False
-    limit = first([what], text) if what is not None else first([re.compile(r"[\d%$\u20ac\u00a3]")], text)
-    head = text[:limit]
-    subject = claim("customer").search(head)
-    verb = claim("report").search(head, subject.end()) if subject else claim("report_alone").match(head)
-    if verb is None:
-        return False
-    grants = claim("granted").search(text)
-    return grants is None or re.search(r"\b(?:que|that)\b", text[verb.end() : grants.start()]) is not None
+def _remits(text: str) -> bool:
+    """Whether a sentence says that something a customer owes is owed no more."""
+    return claim("fee").search(text) is not None and claim("remission").search(text) is not None and not claim("careful").match(text)
+
+
+def _said_by_agents(text: str, sources: Sources) -> bool:
+    """Whether an agent used the same words of remission."""
+    return all(match.group() in sources.agents.plain for match in claim("remission").finditer(text))
 
 
 def _billed(text: str) -> bool:
@@ -178,7 +175,7 @@ def _text(offer: Offer) -> str:
 
 def _stems(text: str, language: str) -> list[str]:
     """With numbers as digits, however they are written."""
-    return [word.stem for word in words(joined(fold_numbers(pieces(text), primary(language))), language)]
+    return list(read(read(text, language).digits, language).order)
 
 
 @lru_cache(maxsize=8_192)

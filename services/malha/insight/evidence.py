@@ -4,15 +4,15 @@ What somebody gave is the window, the tenant's catalogue and the pieces of its k
 """
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from malha.insight.claims import claim
 from malha.insight.domain import Evidence, Offer, Utterance
-from malha.insight.words import content, words
-from malha.text.numbers import fold_numbers
-from malha.text.spans import joined, pieces
-from malha.text.tokens import fold, primary
+from malha.insight.reading import Text, read
+from malha.insight.vocabulary import strange
+from malha.insight.words import words
+from malha.text.tokens import fold
 
 NO_EVIDENCE: Final = "NO_EVIDENCE"
 UNKNOWN_SEGMENT: Final = "UNKNOWN_SEGMENT"
@@ -23,13 +23,21 @@ UNSUPPORTED_NAME: Final = "UNSUPPORTED_NAME"
 UNRELATED: Final = "UNRELATED"
 
 LEAST_OVERLAP: Final = 0.1
-"""Share of a message's content words that somebody else said first; advice has words of its own, but never only those."""
+"""Share of a message's content words that somebody else said first; advice has words of its own, but only those where it has something checked."""
 
 _LINK: Final = re.compile(
-    r"(?:https?://|www\.)\S+|\S+@\S+\.\w+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|net|org|gov|info|app|io|br|es|pt|mx|co)\b(?:/\S*)?", re.IGNORECASE
+    r"(?:[a-z]{2,8}://|www\.)\S+|\S+@\S+\.\w+|(?<![\w.])[\w-]*[^\W\d_][\w-]*(?:\.[\w-]+)*\.[^\W\d_]{2,}\b(?:/\S*)?", re.IGNORECASE
+)
+"""Two words with a full stop and no space between them are one, whatever the domain is."""
+_SPOKEN_LINK: Final = re.compile(
+    r"\w+\s+(?:ponto|punto|dot)\s+(?:com|net|org|gov|info|app|shop|site|online|store|club|link|xyz|me|ly|io|co|br|es|pt|mx|uk)\b"
+    r"|\w+\s+arroba\s+\w+|\w+\s+at\s+\w+\s+dot\s+\w+|\bwww\b|\bhttps?\b",
+    re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"\d+(?:[.,/:-]?\d+)*")
 _NAME: Final = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
+_CURRENCY: Final = re.compile(r"\b(?:R|US|S)(?:\$|/\.?)(?=\s*\d)")
+"""``R$ 10``: the letter is no name."""
 _SENTENCE_END: Final = frozenset('.!?:;\u2026"\u201c\u201d\u00ab([-\u2013\u2014\u00bf\u00a1\n')
 _COMMON_NAMES: Final = frozenset(
     ["procon", "anatel", "lgpd", "gdpr", "rgpd", "sac", "pix", "cpf", "cnpj", "rg", "dni", "nif", "nie", "sms", "wifi", "wi-fi", "e-mail", "email", "app", "ouvidoria", "i", "ok", "id", "pin", "sr", "sra"]
@@ -51,21 +59,30 @@ def supported(
     ``language`` is a BCP 47 tag, by which words are compared; where it is empty, that of the window. ``knowledge`` are the texts the model was given.
     """
     language = language or next((utterance.language for utterance in window if utterance.language), "")
-    problem = _quotes_problem(evidence, window, language)
-    if problem is not None:
-        return problem
-    message = unicodedata.normalize("NFKC", message)
-    given = [utterance.text for utterance in window]
-    given += [text for offer in catalogue for text in (offer.name, offer.description, offer.price, *offer.keywords)]
-    given += knowledge
-    source = unicodedata.normalize("NFKC", "\n".join(given))
-    if links(message) - links(source):
+    return _quotes_problem(evidence, window, language) or grounded(
+        message, window, language=language, catalogue=catalogue, knowledge=knowledge
+    )
+
+
+def grounded(
+    message: str, window: Sequence[Utterance], *, language: str, catalogue: Sequence[Offer] = (), knowledge: Sequence[str] = ()
+) -> str | None:
+    """The same for a message whose quotes are known to be good. Links are given by agents, catalogue and knowledge: a customer's may be a trap."""
+    told = read(message, language)
+    listed = [text for offer in catalogue for text in (offer.name, offer.description, offer.price, *offer.keywords)]
+    listed += knowledge
+    source = read("\n".join([*(utterance.text for utterance in window), *listed]), language)
+    found = links(told.text)
+    if found and found - links("\n".join([*listed, *(utterance.text for utterance in window if utterance.role == "agent")])):
         return UNSUPPORTED_LINK
-    if numbers(_LINK.sub(" ", message), language) - numbers(source, language):
+    said = _numbers_of(read(_LINK.sub(" ", told.text), language))
+    if said and said - _numbers_of(source):
         return UNSUPPORTED_NUMBER
-    if names(message) - _known(source):
+    named = names(told.text)
+    if named and named - _known(source.text):
         return UNSUPPORTED_NAME
-    return None if _overlap(message, source, language) >= LEAST_OVERLAP else UNRELATED
+    related = _overlap(told, source) >= LEAST_OVERLAP or claim("careful").match(told.plain)
+    return UNRELATED if not related or strange(told, source) else None
 
 
 def quoted(quote: str, text: str, language: str) -> bool:
@@ -76,14 +93,18 @@ def quoted(quote: str, text: str, language: str) -> bool:
 
 def links(text: str) -> set[str]:
     """Addresses of pages and mailboxes, folded."""
-    return {link.rstrip(".,;:!?)\"'").lower() for link in _LINK.findall(text)}
+    written = {link.rstrip(".,;:!?)\"'").lower() for link in _LINK.findall(text)}
+    return written | {" ".join(link.lower().split()) for link in _SPOKEN_LINK.findall(text)}
 
 
 def numbers(text: str, language: str) -> set[str]:
     """The digits of every number, said or written; decimal marks, groups and leading zeros aside. A price of whole units is the same with and without ``,00``."""
-    folded = joined(fold_numbers(pieces(text), primary(language)))
+    return _numbers_of(read(text, language))
+
+
+def _numbers_of(text: Text) -> set[str]:
     found: set[str] = set()
-    for written in (text, folded):
+    for written in (text.text, text.digits):
         for number in _NUMBER.findall(written):
             whole = re.sub(r"[.,]00$", "", number)
             found.add(re.sub(r"\D", "", whole).lstrip("0") or "0")
@@ -92,6 +113,7 @@ def numbers(text: str, language: str) -> set[str]:
 
 def names(text: str) -> set[str]:
     """Words written as names are, folded: a capital within a sentence. The first word of a sentence tells nothing."""
+    text = _CURRENCY.sub("$", text)
     return {fold(match.group()) for match in _NAME.finditer(text) if match.group()[0].isupper() and not _begins(text, match.start())}
 
 
@@ -117,7 +139,7 @@ def _quotes_problem(evidence: Iterable[Evidence], window: Sequence[Utterance], l
     return None if found else NO_EVIDENCE
 
 
-def _overlap(message: str, source: str, language: str) -> float:
+def _overlap(message: Text, source: Text) -> float:
     """The share of the message's content words that the source has."""
-    told = set(content(words(message, language), language))
-    return len(told & set(content(words(source, language), language))) / len(told) if told else 0.0
+    told = set(message.content)
+    return len(told & set(source.content)) / len(told) if told else 0.0

@@ -9,6 +9,8 @@ from malha.insight.claims import claim, plain
 from malha.insight.domain import Utterance
 from malha.insight.evidence import names
 from malha.insight.prompts import confidential
+from malha.insight.reading import read
+from malha.insight.safety import unsafe
 from malha.insight.words import content, words
 from malha.text.tokens import fold
 
@@ -31,7 +33,8 @@ def leak(message: str, language: str, window: Sequence[Utterance], given: Sequen
         return PROMPT_TEXT
     if _encoded(message, source) or _others(message, text) or _told_value(message, language, source):
         return FOREIGN_DATA
-    return UNSAFE if _bypasses(text) else None
+    agents = "\n".join(utterance.text for utterance in window if utterance.role == "agent")
+    return UNSAFE if _bypasses(text) or unsafe(message, agents, language) else None
 
 
 def _bypasses(text: str) -> bool:
@@ -50,8 +53,8 @@ def _asked(text: str) -> bool:
 
 
 def _repeats(message: str, source: str, system: str) -> bool:
-    told = _runs(message) - _runs(source)
-    return bool(told & _prompt_runs(system))
+    told = _runs(message) & _prompt_runs(system)
+    return bool(told and told - _runs(source))
 
 
 @lru_cache(maxsize=64)
@@ -66,9 +69,8 @@ def _runs(text: str) -> frozenset[tuple[str, ...]]:
 
 def _encoded(message: str, source: str) -> bool:
     """Whether something is spelled out or encoded that nobody said so."""
-    known = plain(source)
-    spelled = any(plain(match.group()) not in known for match in _SPELLED.finditer(message))
-    return spelled or any(len(word) > LONGEST_WORD and plain(word) not in known for word in re.findall(r"[\w+/=-]+", message))
+    found = _SPELLED.findall(message) + [word for word in re.findall(r"[\w+/=-]+", message) if len(word) > LONGEST_WORD]
+    return any(plain(each) not in plain(source) for each in found)
 
 
 def _others(message: str, text: str) -> bool:
@@ -81,7 +83,7 @@ def _others(message: str, text: str) -> bool:
 
 def _told_value(message: str, language: str, source: str) -> bool:
     """Whether a personal detail is told (``o endere\u00e7o \u00e9 ...``) with words that nobody said."""
-    known = {word.stem for word in words(source, language)}
+    known = read(source, language).stems
     folded = plain(message)
     for match in claim("personal").finditer(folded):
         value = _VALUE.match(folded[match.end() :].lstrip())

@@ -13,7 +13,7 @@ from malha.api.insight.v1 import rules_pb2
 from malha.insight.domain import Decision, Draft, Evidence, FewShot, InsightType, Offer, Role, TriggerKind, Utterance
 from malha.insight.policy import CALL_CENTER, COUNTER, PolicySettings
 from malha.insight.specs import RuleSpec
-from malha.insight.store import Stored
+from malha.insight.store import MOST_CHARACTERS, Stored
 
 TYPES: Final[Mapping[InsightType, rules_pb2.InsightType.ValueType]] = {
     InsightType.PARTIAL_SUMMARY: rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY,
@@ -46,7 +46,7 @@ def seconds(message: Duration) -> float:
 def utterance_of(segment: transcript_pb2.Segment, seq: int) -> Utterance:
     """A segment as it counts here."""
     role = ROLES.get(segment.role, "unknown")
-    return Utterance(segment.id, seq, role, segment.text, seconds(segment.start), seconds(segment.end), segment.language)
+    return Utterance(segment.id, seq, role, segment.text[:MOST_CHARACTERS], seconds(segment.start), seconds(segment.end), segment.language)
 
 
 def insight_body(

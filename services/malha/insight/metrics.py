@@ -18,8 +18,8 @@ MOST_TENANTS: Final = 100
 _tenants: set[str] = set()
 
 
-def told(tenant: str, insights: int) -> None:
-    """Count a tenant's insights. Labels are bounded."""
+def told(tenant: str) -> None:
+    """Count an insight of a tenant. Labels are bounded."""
     if tenant not in _tenants and len(_tenants) < MOST_TENANTS:
         _tenants.add(tenant)
-    BY_TENANT.labels(tenant if tenant in _tenants else "other").inc(insights)
+    BY_TENANT.labels(tenant if tenant in _tenants else "other").inc()

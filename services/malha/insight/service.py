@@ -41,6 +41,8 @@ InsightStream = Stream[api.AnalyzeRequest, api.AnalyzeResponse]
 MOST_SAID: Final = 400
 """Segments a call that goes on elsewhere is known by."""
 MOST_TOLD: Final = 50
+MOST_SEQ: Final = 2**63 - 1
+"""The database's largest number."""
 PAGE: Final = 100
 
 
@@ -97,7 +99,6 @@ class InsightService:
             await self._resume(session, analysis, around, session_id)
             await self._listen(stream, session, around)
             await session.finish()
-        metrics.told(principal.tenant, session.insights)
         await stream.send(api.AnalyzeResponse(closed=api.Closed(insights=session.insights)))
 
     async def _surroundings(self, stream: InsightStream, session_id: uuid.UUID, setup: TenantSetup) -> Surroundings:
@@ -117,7 +118,14 @@ class InsightService:
 
         model = await self._models.serving(opening.alias, metadata)
         return Surroundings(
-            store, self._interactions, place, ask_model if model else None, slots, self._settings.insight_ladder_seconds, setup.thresholds
+            store,
+            self._interactions,
+            place,
+            ask_model if model else None,
+            principal.tenant,
+            slots,
+            self._settings.insight_ladder_seconds,
+            setup.thresholds,
         )
 
     def _asks(self, opening: api.Open, setup: TenantSetup, session_id: uuid.UUID) -> Callable[[InsightType, Request], Ask]:
@@ -150,12 +158,13 @@ class InsightService:
         if not said:
             return
         processed = await around.store.processed(session_id)
-        analysis.prime(utterance for utterance in said if utterance.seq <= processed)
+        analysis.prime(utterance for utterance, _ in said if utterance.seq <= processed)
         told, pending = await around.store.told(session_id, MOST_TOLD), await around.store.pending(session_id)
-        await session.resume(pending, await around.store.untold(session_id), told)
-        for utterance in said:
+        session.resume(await around.store.untold(session_id), told)
+        for utterance, first in said:
             if utterance.seq > processed:
-                session.say(utterance, amended=False, received_at=None, told_at=None)
+                session.say(utterance, amended=0 < first <= processed, received_at=None, told_at=None)
+        session.ask_again(pending)
 
     async def _listen(self, stream: InsightStream, session: Session, around: Surroundings) -> None:
         seq = 0
@@ -163,7 +172,11 @@ class InsightService:
             kind = request.WhichOneof("request")
             if kind == "segment":
                 said = request.segment
-                seq = max(seq + 1, said.seq) if not said.seq else said.seq
+                seq = said.seq or seq + 1
+                if seq > MOST_SEQ:
+                    raise InvalidArgument(
+                        "segment.seq is no number of an event", reason="INVALID_FIELD", violations={"segment.seq": "too large"}
+                    )
                 if said.segment.state == transcript_pb2.SEGMENT_STATE_PARTIAL:
                     continue
                 amended = said.segment.state == transcript_pb2.SEGMENT_STATE_AMENDED
@@ -296,4 +309,11 @@ def _uuid(given: str) -> uuid.UUID | None:
 
 
 def _time(said: api.Said, name: Literal["audio_time", "told_time"]) -> datetime | None:
-    return getattr(said, name).ToDatetime(tzinfo=UTC) if said.HasField(name) else None
+    """Raises InvalidArgument for a time that no calendar has."""
+    if not said.HasField(name):
+        return None
+    try:
+        return getattr(said, name).ToDatetime(tzinfo=UTC)  # type: ignore[no-any-return]  # one of two timestamps
+    except (ValueError, OverflowError):
+        wrong = "must be from the year 1 to the year 9999"
+        raise InvalidArgument(f"segment.{name} {wrong}", reason="INVALID_TIME", violations={f"segment.{name}": wrong}) from None

@@ -35,6 +35,8 @@ MOST_TASKS: Final = 64
 """Insights under way in one session; what goes beyond is not made."""
 WAIT_SECONDS: Final = 0.1
 STAND_IN: Final = "stand-in"
+NO_MODEL: Final = "NO_MODEL"
+"""A lost owner asked a model, and now there is none."""
 
 AskModel = Callable[[Ask], Coroutine[Any, Any, Answer]]
 """Asks the model. Raises MalhaError."""
@@ -50,6 +52,8 @@ class Surroundings:
     """Set where there is a store."""
     ask: AskModel | None
     """None: there is no model, and the rule engine's insights are all there is."""
+    tenant: str
+    """Its name, for figures."""
     slots: asyncio.Semaphore
     """Questions of this tenant to the model at once."""
     ladder_seconds: float
@@ -79,6 +83,8 @@ class Session:
     ) -> None:
         self.insights = 0
         """Told by this connection."""
+        self._newest: _Turn | None = None
+        """Of the last utterance that is an interaction."""
         self._analysis = analysis
         self._make_ask = make_ask
         self._emit = emit
@@ -100,6 +106,7 @@ class Session:
             speaker = {"role": utterance.role, "start": utterance.start, "end": utterance.end, "segment_id": utterance.segment_id}
             known = interaction_id(place.session_id, utterance.seq)
             turn.interaction = Interaction(known, utterance.seq, utterance.text, speaker, received_at, told_at)
+            self._newest = turn
             self._keep(turn)
         self._act(decided, turn)
 
@@ -108,27 +115,34 @@ class Session:
         began = monotonic()
         self._media_seconds = max(self._media_seconds, seconds)
         decided = self._analysis.tick(seconds)
-        self._act(decided, _Turn(began, seconds, stages={"rules": monotonic() - began}))
+        self._act(decided, self._turn_of_newest(began, seconds))
 
     def trigger(self) -> None:
         """The operator wants an insight now."""
         began = monotonic()
         decided = self._analysis.trigger(self._media_seconds)
-        self._act(decided, _Turn(began, self._media_seconds, stages={"rules": monotonic() - began}))
+        self._act(decided, self._turn_of_newest(began, self._media_seconds))
 
     def enable(self, enabled: bool) -> None:
         """Turn insights on or off. What is said while they are off counts later."""
         self._enabled = enabled
 
-    async def resume(self, pending: Sequence[Stored], untold: Sequence[Stored], told: Sequence[Stored]) -> None:
-        """Go on with what a lost owner has left: tell what it has not told, ask again what it has not settled."""
+    def resume(self, untold: Sequence[Stored], told: Sequence[Stored]) -> None:
+        """Go on where a lost owner has left: tell what it has not told."""
         for stored in told:
             self._hear_again(stored)
         for stored in untold:
             self._tell(insight_message(stored))
+
+    def ask_again(self, pending: Sequence[Stored]) -> None:
+        """Put the questions that a lost owner has not settled, once all that was said is taken in."""
         for stored in pending:
             request = self._analysis.request_again(stored.type, stored.trigger_seq, stored.media_seconds)
-            self._spawn(self._answer(stored.id, stored.type, request, _Turn(monotonic(), stored.media_seconds)))
+            turn = _Turn(monotonic(), stored.media_seconds)
+            if self._around.ask is None:
+                self._spawn(self._stand_in(stored.id, "failed", NO_MODEL, None, stored.type, request, turn))
+            else:
+                self._spawn(self._answer(stored.id, stored.type, request, turn))
 
     async def finish(self) -> None:
         """Wait for what is under way: at most as long as the ladder, for what is told."""
@@ -146,6 +160,13 @@ class Session:
         message = insight_message(stored)
         trigger = TriggerKind(api.Trigger.Name(message.trigger).removeprefix("TRIGGER_").lower()) if message.trigger else None
         self._analysis.told(stored.type, message.message, evidence_of(message), stored.media_seconds, trigger=trigger)
+
+    def _turn_of_newest(self, began: float, media_seconds: float) -> _Turn:
+        """What silence or the operator led to belongs to what was said last, with what came of that already."""
+        newest, stages = self._newest, {"rules": monotonic() - began}
+        if newest is None:
+            return _Turn(began, media_seconds, stages=stages)
+        return _Turn(began, media_seconds, newest.interaction, newest.told, stages)
 
     def _act(self, decided: Sequence[Draft | Request | Decision], turn: _Turn) -> None:
         for each in decided:
@@ -213,8 +234,7 @@ class Session:
             done, _ = await asyncio.wait({asked}, timeout=max(left, 0))
             if not done:
                 self._decide(Decision(False, "LATE", kind, request.seq))
-                await self._settle(insight_id, "late", "LATE", None)
-                await self._stand_in(kind, request, turn)
+                await self._stand_in(insight_id, "late", "LATE", None, kind, request, turn)
                 await self._keep_late(insight_id, asked)
                 return
             try:
@@ -222,8 +242,7 @@ class Session:
             except MalhaError as error:
                 metrics.INSIGHTS.labels(kind.value, "failed").inc()
                 self._decide(Decision(False, error.reason, kind, request.seq))
-                await self._stand_in(kind, request, turn)
-                await self._settle(insight_id, "failed", error.reason, None)
+                await self._stand_in(insight_id, "failed", error.reason, None, kind, request, turn)
                 return
         finally:
             asked.cancel()
@@ -240,7 +259,7 @@ class Session:
             turn.stages["model"] = monotonic() - began
         if turn.interaction is not None:
             turn.interaction.ai_responded_at = datetime.now(UTC)
-            turn.interaction.raw_response = answer.raw
+            turn.interaction.raw_response = answer.raw or turn.interaction.raw_response
         return answer
 
     async def _keep_late(self, insight_id: uuid.UUID, asked: asyncio.Task[Answer]) -> None:
@@ -270,32 +289,44 @@ class Session:
             metrics.INSIGHTS.labels(kind.value, status).inc()
             self._decide(Decision(False, reason, kind, request.seq))
             if answer.failed:
-                await self._stand_in(kind, request, turn)
-            await self._settle(insight_id, status, reason, answer)
+                await self._stand_in(insight_id, status, reason, answer, kind, request, turn)
+            else:
+                await self._settle(insight_id, status, reason, _kept(answer))
             return
         draft = replace(draft, trigger=request.trigger, seq=request.seq)
         message = insight_body(draft, engine=answer.model, degraded=answer.degraded, stages=turn.stages, interaction_id=_id(turn))
-        if await self._settle(insight_id, "shown", "", None, message):
+        if await self._settle(insight_id, "shown", "", message):
             self._tell_new(insight_id, message, draft, turn)
 
-    async def _stand_in(self, kind: InsightType, request: Request, turn: _Turn) -> None:
-        for draft in request.fallback:
-            if draft.type is kind:
-                await self._show(draft, STAND_IN, turn, degraded=True, engine="rules")
+    async def _stand_in(
+        self, insight_id: uuid.UUID, status: str, reason: str, answer: Answer | None, kind: InsightType, request: Request, turn: _Turn
+    ) -> None:
+        """End a question that has no good answer. The rule engine's takes its place in the same transaction: whoever comes to own the call finds both done, or neither."""
+        draft = next((each for each in request.fallback if each.type is kind and self._wanted(each, turn)), None)
+        new = self._new(draft, STAND_IN, turn, degraded=True, engine="rules") if draft is not None else None
+        if await self._settle(insight_id, status, reason, _kept(answer), new) and draft is not None and new is not None:
+            self._tell_new(new.id, new.body, draft, turn)
 
     async def _show(self, draft: Draft, version: str, turn: _Turn, *, degraded: bool, engine: str) -> None:
         """Keep an insight of the rule engine and tell it, unless it was told."""
-        if self._analysis.repeats(draft):
-            self._decide(Decision(False, "DUPLICATE", draft.type, draft.seq))
+        if not self._wanted(draft, turn):
             return
-        if draft.confidence < self._around.thresholds[draft.type]:
-            self._decide(Decision(False, "EMPTY", draft.type, draft.seq))
-            return
-        self._analysis.told(draft.type, draft.message, draft.evidence, turn.media_seconds, trigger=draft.trigger)
-        message = insight_body(draft, engine=engine, degraded=degraded, stages=turn.stages, interaction_id=_id(turn))
-        new = NewInsight(uuid7(), draft.type, draft.seq, version, "shown", message, turn.media_seconds, _id(turn))
+        new = self._new(draft, version, turn, degraded=degraded, engine=engine)
         if new.id in await self._add([new]):
-            self._tell_new(new.id, message, draft, turn)
+            self._tell_new(new.id, new.body, draft, turn)
+
+    def _wanted(self, draft: Draft, turn: _Turn) -> bool:
+        """Whether an insight of the rule engine says something new and is sure enough; from here on it counts as told."""
+        reason = "DUPLICATE" if self._analysis.repeats(draft) else "EMPTY" if draft.confidence < self._around.thresholds[draft.type] else ""
+        if reason:
+            self._decide(Decision(False, reason, draft.type, draft.seq))
+            return False
+        self._analysis.told(draft.type, draft.message, draft.evidence, turn.media_seconds, trigger=draft.trigger)
+        return True
+
+    def _new(self, draft: Draft, version: str, turn: _Turn, *, degraded: bool, engine: str) -> NewInsight:
+        body = insight_body(draft, engine=engine, degraded=degraded, stages=turn.stages, interaction_id=_id(turn))
+        return NewInsight(uuid7(), draft.type, draft.seq, version, "shown", body, turn.media_seconds, _id(turn))
 
     async def _add(self, new: Sequence[NewInsight]) -> set[uuid.UUID]:
         store, place = self._around.store, self._around.place
@@ -309,15 +340,16 @@ class Session:
             return set()
 
     async def _settle(
-        self, insight_id: uuid.UUID, status: str, reason: str, answer: Answer | None, body: Mapping[str, Any] | None = None
+        self, insight_id: uuid.UUID, status: str, reason: str, body: Mapping[str, Any], instead: NewInsight | None = None
     ) -> bool:
-        kept = dict(body) if body is not None else {}
-        if answer is not None and answer.draft is not None:
-            kept = insight_body(answer.draft, engine=answer.model, degraded=answer.degraded, stages={}, interaction_id=None)
-        if self._around.store is None:
+        """End a question, with what takes its place; False where another owner has ended it."""
+        store, place = self._around.store, self._around.place
+        if store is None or place is None:
             return True
         try:
-            return await self._around.store.settle(insight_id, status, reason, kept)
+            return await store.settle(
+                insight_id, status, reason, body, (place.conversation_id, place.session_id, instead) if instead else None
+            )
         except MalhaError as error:
             self._decide(Decision(False, error.reason, None, 0))
             return False
@@ -338,7 +370,10 @@ class Session:
 
     def _tell(self, message: api.Insight) -> None:
         self.insights += 1
-        log.info(Event.INSIGHT_SHOWN, insight=message.id, type=rules_pb2.InsightType.Name(message.type), degraded=message.degraded)
+        metrics.told(self._around.tenant)
+        kind = rules_pb2.InsightType.Name(message.type)
+        conversation = str(self._around.place.conversation_id) if self._around.place is not None else None
+        log.info(Event.INSIGHT_SHOWN, insight=message.id, type=kind, degraded=message.degraded, conversation=conversation)
         self._emit(api.AnalyzeResponse(insight=message))
 
     def _decide(self, decision: Decision) -> None:
@@ -354,6 +389,13 @@ class Session:
             return
         turn.interaction.recommendation = " | ".join(f"S: {message}" for message in turn.told) or NOTHING
         self._keep(turn)
+
+
+def _kept(answer: Answer | None) -> dict[str, Any]:
+    """What is kept of an answer that is not shown."""
+    if answer is None or answer.draft is None:
+        return {}
+    return insight_body(answer.draft, engine=answer.model, degraded=answer.degraded, stages={}, interaction_id=None)
 
 
 def _id(turn: _Turn) -> uuid.UUID | None:

@@ -16,6 +16,9 @@ from malha.store.database import Database
 from malha.store.roles import Connection
 from malha.store.text import storable
 
+MOST_CHARACTERS: Final = 10_000
+"""Of a segment: some minutes of talk in one breath. What goes beyond is not read: segments are analysed on the loop that all calls share."""
+
 _SESSION: Final = "SELECT conversation_id FROM live_session WHERE session_id = $1"
 _CONVERSATION: Final = (
     "SELECT id FROM conversation WHERE external_id = $1 OR id::text = $1 ORDER BY external_id IS NOT DISTINCT FROM $1 DESC LIMIT 1"
@@ -24,9 +27,15 @@ _NEW_CONVERSATION: Final = """
     INSERT INTO conversation (tenant_id, external_id) VALUES (malha_tenant(), $1) ON CONFLICT (tenant_id, external_id) DO NOTHING
 """
 _SAID: Final = """
-    SELECT segment_id, role, text, start_seconds, end_seconds,
-        coalesce((SELECT max(event.seq) FROM event WHERE event.session_id = $1 AND event.segment_id = segment.segment_id), 0) AS seq
-    FROM segment WHERE session_id = $1 AND text <> '' ORDER BY start_seconds DESC, segment_id DESC LIMIT $2
+    SELECT * FROM (
+        SELECT segment.segment_id, role, left(text, $3) AS text, start_seconds, end_seconds, coalesce(told.seq, 0) AS seq, coalesce(told.first, 0) AS first,
+            coalesce(told.language, '') AS language
+        FROM segment LEFT JOIN (
+            SELECT DISTINCT ON (segment_id) segment_id, seq, min(seq) OVER (PARTITION BY segment_id) AS first, body ->> 'language' AS language
+            FROM event WHERE session_id = $1 AND segment_id IS NOT NULL ORDER BY segment_id, seq DESC
+        ) AS told ON told.segment_id = segment.segment_id
+        WHERE session_id = $1 AND text <> '' ORDER BY start_seconds DESC, segment.segment_id DESC LIMIT $2
+    ) AS said ORDER BY seq, start_seconds
 """
 _PROCESSED: Final = "SELECT coalesce(max(seq), 0) FROM interaction WHERE session_id = $1 AND kind = 'utterance'"
 _PENDING: Final = """
@@ -139,13 +148,18 @@ class InsightStore:
             raise AssertionError("a conversation was made and is not there")
         return found
 
-    async def said(self, session_id: uuid.UUID, most: int) -> list[Utterance]:
-        """What was said in a session, the last ``most`` segments, in order."""
+    async def said(self, session_id: uuid.UUID, most: int) -> list[tuple[Utterance, int]]:
+        """What was said in a session, the last ``most`` segments as they were told, each with the number it was first told under."""
         async with self._database.tenant_tx(self._tenant_id) as connection:
-            rows = await connection.fetch(_SAID, session_id, most)
+            rows = await connection.fetch(_SAID, session_id, most, MOST_CHARACTERS)
         return [
-            Utterance(row["segment_id"], row["seq"], row["role"], row["text"], row["start_seconds"], row["end_seconds"])
-            for row in reversed(rows)
+            (
+                Utterance(
+                    row["segment_id"], row["seq"], row["role"], row["text"], row["start_seconds"], row["end_seconds"], row["language"]
+                ),
+                row["first"],
+            )
+            for row in rows
         ]
 
     async def processed(self, session_id: uuid.UUID) -> int:
@@ -172,10 +186,21 @@ class InsightStore:
             added = [await connection.fetchval(_INSERT, *_values(each, conversation_id, session_id)) for each in new]
         return {each for each in added if each is not None}
 
-    async def settle(self, insight_id: uuid.UUID, status: str, reason: str, body: Mapping[str, Any]) -> bool:
-        """End what is pending; False where somebody else has."""
+    async def settle(
+        self,
+        insight_id: uuid.UUID,
+        status: str,
+        reason: str,
+        body: Mapping[str, Any],
+        instead: tuple[uuid.UUID, uuid.UUID, NewInsight] | None = None,
+    ) -> bool:
+        """End what is pending, with what takes its place (conversation, session, insight); False where somebody else has."""
         async with self._database.tenant_tx(self._tenant_id) as connection:
-            return await connection.fetchval(_SETTLE, insight_id, status, reason, dict(body)) is not None
+            settled = await connection.fetchval(_SETTLE, insight_id, status, reason, dict(body)) is not None
+            if settled and instead is not None:
+                conversation_id, session_id, new = instead
+                return await connection.fetchval(_INSERT, *_values(new, conversation_id, session_id)) is not None
+        return settled
 
     async def keep_late(self, insight_id: uuid.UUID, body: Mapping[str, Any]) -> None:
         """What the model answered after its stand-in was told."""

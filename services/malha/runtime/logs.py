@@ -30,6 +30,7 @@ class Event(StrEnum):
     RECOGNISER_BACK = "recogniser_back"
     INSIGHT_LOST = "insight_lost"
     INSIGHT_SHOWN = "insight_shown"
+    CHAT_UNKEPT = "chat_unkept"
     MODELS_RELOADED = "models_reloaded"
     MODELS_REFUSED = "models_refused"
     ENGINE_STARTED = "engine_started"

@@ -42,6 +42,8 @@ class RecognitionConfig:
     interim: bool = False
     prompt: str = ""
     """Scrubbed text that came before on this channel, to condition on."""
+    background: bool = False
+    """Whether nobody waits for it as it is spoken: it gives way to utterances of live calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ log = logs.get("transcribe")
 
 PENDING_UTTERANCES = 8
 """Utterances of one stream that may be with the engine at once; more audio is not read until one is done."""
+PENDING_BACKGROUND = 4
+"""The same of a stream of background work: enough to keep workers busy, and recordings take turns by so many utterances."""
 QUEUED_PIECES = 64
 """Pieces of audio that may wait for the engine."""
 SAMPLE_BYTES = 2
@@ -60,7 +62,12 @@ class TranscribeService:
         language = opening.languages[0] if opening.languages else ""
         self._engine.check(language, opening.model)
         config = RecognitionConfig(
-            stream.principal.tenant, language, opening.model, opening.words and can.words, opening.interim and can.interim
+            stream.principal.tenant,
+            language,
+            opening.model,
+            words=opening.words and can.words,
+            interim=opening.interim and can.interim,
+            background=opening.background,
         )
         stream.emit(api.TranscribeResponse(opened=self._opened(config)))
         async with asyncio.TaskGroup() as tasks:
@@ -110,7 +117,7 @@ class _Session:
         self._config = config
         self._rate = rate
         self._tasks = tasks
-        self._pending = asyncio.Semaphore(PENDING_UTTERANCES)
+        self._pending = asyncio.Semaphore(PENDING_BACKGROUND if config.background else PENDING_UTTERANCES)
         self._audio: asyncio.Queue[bytes | None] | None = None
         self._resampler: soxr.ResampleStream | None = None
 

@@ -132,6 +132,30 @@ async def test_eight_kilohertz_mulaw(caller: Caller) -> None:
     assert final.end.ToTimedelta().total_seconds() == pytest.approx(1.7, abs=0.15)
 
 
+class Asked(NullEngine):
+    """Remembers whether utterances were background work."""
+
+    def __init__(self) -> None:
+        super().__init__(TranscribeSettings(_env_file=None))
+        self.background: list[bool] = []
+
+    async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
+        self.background.append(config.background)
+        async for hypothesis in super().recognise(config, audio):
+            yield hypothesis
+
+
+@pytest.mark.parametrize(("pace", "background"), [("PACE_LIVE", False), ("PACE_BATCH", True)])
+async def test_what_nobody_waits_for_is_recognised_as_background_work(settings: RuntimeSettings, pace: str, background: bool) -> None:
+    engine = Asked()
+    async with RunningServer(settings, engine) as running, grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        caller = Caller(channel)
+        await caller.open(pace=pace)
+        await caller.send(SENTENCES)
+        await caller.finish()
+    assert engine.background == [background, background]
+
+
 async def test_silence_only_is_an_empty_transcript(caller: Caller) -> None:
     await caller.open()
     await caller.send(silence(3.0))

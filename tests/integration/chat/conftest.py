@@ -1,6 +1,6 @@
-"""Chat on a real gRPC server, its models at a real HTTP server that obeys the tests; and one real vLLM for those that want it."""
+"""Chat on a real gRPC server, its models at a real HTTP server that obeys the tests."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import pytest
 from integration.chat.chatting import MODELS, Place, Serving, filled
 
 from fakes.openai_server import FakeOpenAI
-from fakes.vllm import RunningVllm, running_vllm
 from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings
 from malha.runtime.auth import Authenticator
@@ -19,13 +18,6 @@ from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.tokens import Tokens
-
-
-@pytest.fixture(scope="session")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
-    """Started once, by the first test that asks for it; skips where it is not set up."""
-    with running_vllm(tmp_path_factory.mktemp("vllm"), key="test-key") as running:
-        yield running
 
 
 @pytest.fixture

@@ -21,8 +21,14 @@ def test_the_portuguese_call_runs_with_a_model_that_is_here(tmp_path: Path) -> N
     assert report["segments"] >= 7
     assert {line["speaker"] for line in report["transcript"]} == {"agent", "customer"}
     assert all(word in SCRIPT for line in report["transcript"] for word in line["text"].lower().split())
-    assert 20 < report["duration_seconds"] < 60
+    assert 20 < report["duration_seconds"] < 70
     assert report["final_ms"]["p95"] > 0
+    assert [replay["language"] for replay in report["replays"]] == ["pt", "es"]
+    for replay in report["replays"]:
+        assert replay["turns"] >= 24
+        assert set(replay["types"]) == {"partial_summary", "next_step", "risk_alert"}
+        assert replay["insights"] >= 8
+        assert replay["latency_ms"]["p50"] > 0
 
 
 @pytest.mark.slow
@@ -40,3 +46,12 @@ def test_the_english_call_is_understood(tmp_path: Path) -> None:
     understood = done.stdout.lower()
     assert sum(word in understood for word in ("thank", "calling", "internet", "account", "number", "router", "price", "goodbye")) >= 5
     assert "make demo DEMO_LANG=pt" in done.stdout.splitlines()[-1]
+    call, replays = done.stdout.split("recognised by", 1)
+    assert "risk alert Risk of cancellation" in call
+    assert "partial summary The customer" in call
+    assert "next step " in call
+    assert "rests on customer at" in call
+    assert "want to cancel my contract" in call
+    assert " is 472915  amended" in call
+    assert 'Risco de cancelamento ("quero cancelar o contrato")' in replays
+    assert 'Riesgo de baja ("voy a cancelar la cuenta")' in replays

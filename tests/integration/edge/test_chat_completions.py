@@ -301,7 +301,7 @@ async def test_a_silent_stream_is_kept_alive(chat: ChatEdge, model: FakeOpenAI, 
 
 
 async def test_without_a_chat_service_it_is_said(tmp_path: Path) -> None:
-    from integration.edge.conftest import running_edge  # noqa: PLC0415 - for this test alone
+    from integration.edge.conftest import running_edge
 
     async with running_edge(tmp_path, "127.0.0.1:1", TOKEN) as edge, edge.client() as client:
         answer = await client.post("/v1/chat/completions", json={"messages": QUESTION})

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import numpy as np
 import orjson
 import pytest
 from conftest import silence, voice
 from integration.edge.conftest import EdgeFor, RunningEdge
+from unit.audio.format_streams import mux
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -282,3 +284,19 @@ async def test_a_call_of_the_real_audio_without_insight_is_warned_and_goes_on(ed
     assert code == 1000
     assert [each["codigo"] for each in told if each["comando"] == "aviso"] == ["NOT_IN_THIS_VERSION"]
     assert any(each["comando"] == "transcricao" and each["final"] for each in told)
+
+
+async def test_a_recorders_webm_is_understood(edge: RunningEdge) -> None:
+    rate = 48_000
+    sound = np.concatenate([silence(0.5, rate), voice(1.2, rate), silence(0.8, rate), voice(1.0, rate, seed=3), silence(0.8, rate)])
+    stream = mux("webm", "libopus", sound[:, None], rate, live=True, options={"live": "1", "cluster_time_limit": "300"})
+    assert stream.startswith(WEBM[:4])
+    async with desk(edge) as client:
+        await client.shake(edge.token, transcricoes=True)
+        for at in range(0, len(stream), 500):
+            await client.socket.send(stream[at : at + 500])
+        await client.socket.send(END)
+        told, code = await client.rest()
+    assert code == 1000
+    finals = [each for each in told if each["comando"] == "transcricao" and each["final"]]
+    assert [round(each["fim_seg"] - each["inicio_seg"]) for each in finals] == [1, 1]

@@ -11,7 +11,10 @@ from conftest import OTHER_TOKEN, TOKEN
 from malha.api.insight.v1 import insight_pb2 as api
 from malha.api.insight.v1 import insight_pb2_grpc, rules_pb2
 from malha.runtime.errors import MalhaError
+from malha.runtime.scopes import ALL_SCOPES
 from malha.runtime.status import from_rpc_error
+from malha.store.database import Database
+from malha.store.tokens import Tokens
 
 MINE, THEIRS = f"Bearer {TOKEN}", f"Bearer {OTHER_TOKEN}"
 
@@ -59,6 +62,12 @@ class Admin:
     async def backtest(self, rule: rules_pb2.Rule, **fields: Any) -> api.BacktestRuleResponse:
         found: api.BacktestRuleResponse = await self.ask("BacktestRule", api.BacktestRuleRequest(rule=rule, **fields))
         return found
+
+
+async def administrator(channel: grpc.aio.Channel, database: Database, tenant: str = "default") -> Admin:
+    """Of a tenant, with a token that may change its configuration."""
+    secret, _ = await Tokens(database).create(tenant, actor="test", scopes=ALL_SCOPES)
+    return Admin(channel, f"Bearer {secret}")
 
 
 def rule(rule_id: str = "refund", /, *any_of: str, **fields: Any) -> rules_pb2.Rule:

@@ -1,10 +1,11 @@
 """What a tenant sets: kept in revisions, checked, and in force in its next call, not in the one under way."""
 
 import asyncio
+import re
 
 import grpc
 import pytest
-from integration.insight.administering import THEIRS, Admin, refused
+from integration.insight.administering import administrator, refused
 from integration.insight.analysing import AGENT, THREAT, Talk, kind_of, span
 from integration.insight.conftest import Serving
 from integration.insight.test_calls import CPF, Caller, Scripted
@@ -24,7 +25,7 @@ OFFER = {"id": "o", "name": "Plano Ouro"}
 
 async def test_each_change_is_a_revision_and_nobody_s_is_lost(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
-        admin = Admin(place.channel)
+        admin = await administrator(place.channel, database)
         assert await admin.configuration() == rules_pb2.Configuration()
         first = await admin.configure(
             glossary={"málha": "Malha"},
@@ -51,7 +52,7 @@ async def test_each_change_is_a_revision_and_nobody_s_is_lost(serving: Serving, 
 
 async def test_of_many_who_change_it_at_once_each_revision_is_one_s(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
-        admin = Admin(place.channel)
+        admin = await administrator(place.channel, database)
         await admin.configure()
         made = await asyncio.gather(
             *(admin.configure(revision=1, keywords=[f"palavra {number}"]) for number in range(8)), return_exceptions=True
@@ -69,44 +70,45 @@ WRONG: tuple[tuple[dict[str, object], str], ...] = (
     ({"glossary": {"x" * 101: "x"}}, "configuration.glossary"),
     ({"glossary": {str(number): "x" for number in range(5_001)}}, "configuration.glossary"),
     ({"names": ["a"]}, "configuration.names"),
-    ({"keywords": ["..."]}, "configuration.keywords[0]"),
+    ({"keywords": ["..."]}, "configuration.keywords"),
     ({"keywords": ["palavra"] * 501}, "configuration.keywords"),
     ({"policies": [COUNTER, COUNTER]}, "configuration.policies"),
-    ({"policies": [{"name": "x", "kind": "night"}]}, "configuration.policies[0].kind"),
-    ({"policies": [{"name": "", "kind": "counter"}]}, "configuration.policies[0].name"),
+    ({"policies": [{"name": "x", "kind": "night"}]}, "configuration.policies.kind"),
+    ({"policies": [{"name": "", "kind": "counter"}]}, "configuration.policies.name"),
     *(
-        ({"policies": [COUNTER, {"name": "x", "kind": "counter", field: span(0)}]}, f"configuration.policies[1].{field}")
+        ({"policies": [COUNTER, {"name": "x", "kind": "counter", field: span(0)}]}, f"configuration.policies.{field}")
         for field in ("window", "min_interval", "rate", "max_wait", "silence", "discard_silence")
     ),
-    *(({"policies": [{**COUNTER, field: 0}]}, f"configuration.policies[0].{field}") for field in ("min_tokens", "min_words")),
-    ({"policies": [{**COUNTER, "silence": span(-1)}]}, "configuration.policies[0].silence"),
-    ({"policies": [{**COUNTER, "silence": span(20), "discard_silence": span(10)}]}, "configuration.policies[0].discard_silence"),
+    *(({"policies": [{**COUNTER, field: 0}]}, f"configuration.policies.{field}") for field in ("min_tokens", "min_words")),
+    ({"policies": [{**COUNTER, "silence": span(-1)}]}, "configuration.policies.silence"),
+    ({"policies": [{**COUNTER, "silence": span(20), "discard_silence": span(10)}]}, "configuration.policies.discard_silence"),
     ({"catalogue": [OFFER, OFFER]}, "configuration.catalogue"),
-    ({"catalogue": [{"id": "o", "name": ""}]}, "configuration.catalogue[0].name"),
-    ({"catalogue": [{**OFFER, "keywords": ["!"]}]}, "configuration.catalogue[0].keywords[0]"),
+    ({"catalogue": [{"id": "o", "name": ""}]}, "configuration.catalogue.name"),
+    ({"catalogue": [{**OFFER, "keywords": ["!"]}]}, "configuration.catalogue.keywords"),
     ({"thresholds": [{"type": RISK, "confidence": 0.5}] * 2}, "configuration.thresholds"),
-    ({"thresholds": [{"type": RISK, "confidence": 1.1}]}, "configuration.thresholds[0].confidence"),
-    ({"thresholds": [{"type": RISK, "confidence": float("nan")}]}, "configuration.thresholds[0].confidence"),
-    ({"thresholds": [{"type": 0, "confidence": 0.5}]}, "configuration.thresholds[0].type"),
-    ({"few_shots": [{"type": RISK, "language": "pt", "transcript": "", "message": "m"}]}, "configuration.few_shots[0].transcript"),
+    ({"thresholds": [{"type": RISK, "confidence": 1.1}]}, "configuration.thresholds.confidence"),
+    ({"thresholds": [{"type": RISK, "confidence": float("nan")}]}, "configuration.thresholds.confidence"),
+    ({"thresholds": [{"type": 0, "confidence": 0.5}]}, "configuration.thresholds.type"),
+    ({"few_shots": [{"type": RISK, "language": "pt", "transcript": "", "message": "m"}]}, "configuration.few_shots.transcript"),
     ({"knowledge_base": "x" * 129}, "configuration.knowledge_base"),
 )
 
 
 async def test_what_makes_no_sense_is_refused_and_its_place_named(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
-        admin = Admin(place.channel)
+        admin = await administrator(place.channel, database)
         for wrong, field in WRONG:
             with pytest.raises(MalhaError) as raised:
                 await admin.configure(**wrong)
             assert raised.value.code is grpc.StatusCode.INVALID_ARGUMENT, field
-            assert any(violated.startswith(field) for violated in raised.value.violations), (field, raised.value.violations)
+            named = {re.sub(r"\[\d+]", "", violated) for violated in raised.value.violations}
+            assert any(violated.startswith(field) for violated in named), (field, raised.value.violations)
         assert (await admin.configuration()).revision == 0
 
 
 async def test_another_tenant_has_its_own(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
-        mine, theirs = Admin(place.channel), Admin(place.channel, THEIRS)
+        mine, theirs = await administrator(place.channel, database), await administrator(place.channel, database, "other")
         kept = await mine.configure(keywords=["segredo"])
         assert (await theirs.configuration()).revision == 0
         async with refused("REVISION_STALE"):
@@ -117,7 +119,7 @@ async def test_another_tenant_has_its_own(serving: Serving, database: Database, 
 
 async def test_thresholds_and_policies_hold_for_the_next_call(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
-        admin, before, after = Admin(place.channel), Talk(place.channel), Talk(place.channel)
+        admin, before, after = await administrator(place.channel, database), Talk(place.channel), Talk(place.channel)
         version = (await before.open()).version
         await admin.configure(
             thresholds=[{"type": RISK, "confidence": 1.0}], policies=[{"name": "noite", "kind": "counter"}, {**COUNTER, "min_words": 2}]
@@ -145,7 +147,7 @@ async def test_another_process_has_it_within_ten_seconds(
         known = Talk(two.channel)
         assert (await known.open()).version == "0+0"
         await known.finish()
-        await Admin(one.channel).configure(keywords=["fidelização"])
+        await (await administrator(one.channel, database)).configure(keywords=["fidelização"])
         async with asyncio.timeout(20):
             while True:
                 talk = Talk(two.channel)
@@ -160,10 +162,11 @@ async def test_a_tenant_s_keyword_makes_the_model_be_asked(
     serving: Serving, model: FakeOpenAI, database: Database, store: StoreSettings
 ) -> None:
     async with serving(model, (database, store)) as place:
+        admin = await administrator(place.channel, database)
         said = ("sobre a questão do zinabre que eu comentei com a sua colega na semana passada", "e foi isso que aconteceu ontem à tarde")
         reasons = []
         for keywords in ([], ["zinabre"]):
-            await Admin(place.channel).configure(
+            await admin.configure(
                 keywords=keywords, policies=[{"name": "call_center", "kind": "call_center", "min_tokens": 5, "rate": span(1)}]
             )
             talk = Talk(place.channel)
@@ -182,7 +185,7 @@ async def test_glossary_names_and_personal_data_hold_for_calls(
     monkeypatch.setattr(stored, "KEEP_SECONDS", 0.0)
     lines = [f"aqui é a zulmira do melha meu cpf é {CPF}"] * 3
     async with serving(None, (database, store), Scripted(lines)) as place:
-        admin = Admin(place.channel)
+        admin = await administrator(place.channel, database)
         texts = []
         for fields in ({"glossary": {"melha": "Malha"}, "names": ["Zulmira"]}, {"keep_personal_data": True}):
             await admin.configure(**fields)

@@ -22,6 +22,7 @@ from fakes import workers
 from malha.runtime import wire
 from malha.runtime.errors import DeadlineExceeded, EngineBusy, EngineCrashed, FailedPrecondition, Internal, InvalidArgument, Unavailable
 from malha.runtime.host import EngineHost, HostOptions, HostStream, Output
+from malha.runtime.precedence import LIVE_TURNS
 
 LIMIT = 20.0
 
@@ -42,13 +43,13 @@ async def collect(stream: HostStream) -> list[Output]:
     return [output async for output in stream]
 
 
-async def items(engine: EngineHost, *inputs: object, arguments: object = None) -> list[object]:
+async def items(engine: EngineHost, *inputs: object, arguments: object = None, background: bool = False) -> list[object]:
     async def send() -> None:
         for item in inputs:
             await stream.send(item)
         await stream.finish()
 
-    async with engine.stream(arguments) as stream:
+    async with engine.stream(arguments, background=background) as stream:
         sending = asyncio.create_task(send())
         try:
             return [output.item for output in await collect(stream)]
@@ -183,6 +184,62 @@ async def test_a_long_stream_does_not_starve_another():
         began = time.monotonic()
         assert await items(engine, 1, 2, 3) == [1, 2, 3]
         assert time.monotonic() - began < 2  # the long one takes 5 s
+
+
+async def test_a_live_stream_goes_before_the_background_ones_that_wait():
+    async with hosting(outputs_ahead=1000) as engine, contextlib.AsyncExitStack() as others:
+        recordings = [await others.enter_async_context(engine.stream(None, background=True)) for _ in range(8)]
+        for recording in recordings:
+            await recording.send(("turns", 500, 0.005))
+        await anext(recordings[0])
+        turns = await items(engine, ("turns", 200))
+        assert len(turns) == 200
+        assert 200 <= turns[-1] - turns[0] + 1 <= 200 + 200 // LIVE_TURNS + 1  # taking turns with all eight: 1,800
+
+
+async def test_work_without_outputs_is_paused_for_live_streams_and_is_not_taken_for_stuck():
+    async with hosting(item_seconds=0.4) as engine:
+        (pid,) = engine.worker_pids
+        recording = asyncio.create_task(items(engine, ("pauses", 150, 0.01), background=True))
+        await asyncio.sleep(0.1)
+        first = await items(engine, ("turns", 1))
+        assert await recording == [first[0] + 1]  # it took 1.5 s
+        assert engine.worker_pids == (pid,)
+
+
+async def test_live_streams_go_where_the_fewest_are_live():
+    async with hosting(workers=2) as engine, contextlib.AsyncExitStack() as stack:
+
+        async def opened(*, background: bool) -> tuple[int, HostStream]:
+            stream = await stack.enter_async_context(engine.stream(None, background=background))
+            await stream.send(("pid",))
+            return (await anext(stream)).item, stream
+
+        first, second = (await opened(background=True))[0], (await opened(background=True))[0]
+        assert first != second
+        assert (await opened(background=True))[0] == first
+        assert (await opened(background=False))[0] == second
+        assert (await opened(background=False))[0] == first
+
+
+async def test_a_background_stream_survives_its_worker_and_stays_behind_live_ones():
+    async with hosting() as engine, engine.stream(None, background=True) as recording:
+        await recording.send("before")
+        assert (await anext(recording)).item == "before"
+        (pid,) = engine.worker_pids
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: engine.worker_pids not in {(), (pid,)})
+        await recording.send(("pauses", 100, 0.01))
+        await recording.finish()
+        (live,) = await items(engine, ("turns", 1))
+        assert [output.item for output in await collect(recording)] == [live + 1]
+
+
+async def test_spare_capacity_is_not_gone_for_background_streams():
+    async with hosting() as engine, engine.stream(None) as live, engine.stream(None, background=True) as recording:
+        await recording.send(("steps", 1000, 0.01))
+        await live.send(("spare", 0.1))
+        assert (await anext(live)).item == (True, True)
 
 
 async def test_spare_capacity_is_gone_when_others_wait():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from malha.chat.accounts import Budget
 from malha.cli.tenant import app as tenants_app
 from malha.cli.token import app, duration
 from malha.runtime.auth import Authenticator, digest_of
@@ -237,6 +238,24 @@ def test_the_program_shows_and_sets_quotas(program: CliRunner) -> None:
     assert _json(program, "quota", tenant, "--default", "--streams", "7")["quota"] == {"streams": 7}
     unknown = program.invoke(tenants_app, ["quota", "nobody"])
     assert isinstance(unknown.exception, NotFound)
+
+
+def test_the_program_shows_and_sets_budgets(program: CliRunner) -> None:
+    assert program.invoke(app, ["create", "--tenant", "acme"]).exit_code == 0
+    assert program.invoke(tenants_app, ["quota", "acme", "--streams", "5"]).exit_code == 0
+    assert _json(program, "budget", "acme")["budget"] == {}
+    assert _json(program, "budget", "acme", "--daily", "10", "--currency", "USD")["budget"] == {"daily": 10, "currency": "USD"}
+    both = _json(program, "budget", "acme", "--monthly", "0")["budget"]
+    assert both == {"daily": 10, "monthly": 0, "currency": "USD"}
+    assert Budget.of({"budget": both}) == Budget(10.0, 0.0, "USD"), "as the models' accounts read it"
+    assert "10 USD daily, 0 USD monthly" in program.invoke(tenants_app, ["budget", "acme"]).stdout
+    assert _json(program, "budget", "acme", "--none")["budget"] == {}
+    assert _json(program, "quota", "acme")["quota"] == {"streams": 5}
+    assert "no budget" in program.invoke(tenants_app, ["budget", "acme"]).stdout
+    for wrong in (["--daily", "-1"], ["--daily", "nan"], ["--monthly", "inf"]):
+        assert program.invoke(tenants_app, ["budget", "acme", *wrong]).exit_code == 2
+    assert isinstance(program.invoke(tenants_app, ["budget", "acme", "--currency", "EUR"]).exception, InvalidArgument)
+    assert isinstance(program.invoke(tenants_app, ["budget", "nobody"]).exception, NotFound)
 
 
 def _json(program: CliRunner, *arguments: str) -> Any:

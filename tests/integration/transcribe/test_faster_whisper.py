@@ -69,9 +69,16 @@ async def chunks(pcm: bytes) -> AsyncIterator[bytes]:
 
 
 async def recognise(
-    engine: FasterWhisperEngine, pcm: bytes, *, tenant: str = "t", language: str = "pt", words: bool = False, prompt: str = ""
+    engine: FasterWhisperEngine,
+    pcm: bytes,
+    *,
+    tenant: str = "t",
+    language: str = "pt",
+    words: bool = False,
+    prompt: str = "",
+    background: bool = False,
 ) -> Hypothesis:
-    config = RecognitionConfig(tenant=tenant, language=language, words=words, prompt=prompt)
+    config = RecognitionConfig(tenant=tenant, language=language, words=words, prompt=prompt, background=background)
     hypotheses = [hypothesis async for hypothesis in engine.recognise(config, chunks(pcm))]
     assert [hypothesis.final for hypothesis in hypotheses] == [True]
     return hypotheses[0]
@@ -187,6 +194,23 @@ async def test_a_cancelled_utterance_leaves_the_others_alone(slow_engine: Faster
     assert queued.cancelled()
     assert (await following).text == SCRIPT
     assert batches()[0] == count + 2
+
+
+async def test_a_live_utterance_goes_before_background_ones_that_came_first(slow_engine: FasterWhisperEngine) -> None:
+    ended: list[str] = []
+
+    async def timed(name: str, *, background: bool) -> None:
+        assert (await recognise(slow_engine, noise(28 if background else 3), tenant=name, background=background)).text == SCRIPT
+        ended.append(name)
+
+    await recognise(slow_engine, noise(1))
+    count, _ = batches()
+    recordings = [asyncio.create_task(timed(f"recording {n}", background=True)) for n in range(4)]
+    await batch_after(count)
+    await timed("live", background=False)
+    assert ended.index("live") <= 1, "it waits for a part of the recording under way"
+    await asyncio.gather(*recordings)
+    assert batches()[0] == count + 5, "beside live calls, recordings are decoded one by one"
 
 
 async def test_audio_it_cannot_take_is_refused(engine: FasterWhisperEngine) -> None:

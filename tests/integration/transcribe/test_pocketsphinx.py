@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,13 +48,15 @@ async def speak(text: str, voice: str = "en-us") -> bytes:
     return soxr.resample(np.frombuffer(pcm, np.int16), rate, 16_000).astype(np.int16).tobytes()
 
 
-async def hear(engine: PocketSphinxEngine, pcm: bytes, pause: float = 0.0) -> list[Hypothesis]:
+async def hear(
+    engine: PocketSphinxEngine, pcm: bytes, pause: float = 0.0, *, piece: int = 3200, background: bool = False
+) -> list[Hypothesis]:
     async def pieces() -> AsyncIterator[bytes]:
-        for at in range(0, len(pcm), 3200):
-            yield pcm[at : at + 3200]
+        for at in range(0, len(pcm), piece):
+            yield pcm[at : at + piece]
             await asyncio.sleep(pause)
 
-    return [hypothesis async for hypothesis in engine.recognise(CONFIG, pieces())]
+    return [hypothesis async for hypothesis in engine.recognise(replace(CONFIG, background=background), pieces())]
 
 
 async def test_confidence_falls_where_words_drown_in_noise(engine: PocketSphinxEngine, spoken: bytes) -> None:
@@ -88,6 +91,31 @@ async def test_what_was_heard_before_changes_nothing(engine: PocketSphinxEngine,
     await hear(engine, await speak("Please wait a moment while I check the information in our system.", "en-us+f3"))
     await hear(engine, (np.random.default_rng(1).standard_normal(32_000) * 6000).astype(np.int16).tobytes())
     assert (await hear(engine, spoken))[-1].text == first
+
+
+async def test_a_live_utterance_goes_before_background_ones_that_came_first(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    ended: list[str] = []
+
+    async def timed(name: str, *, piece: int, background: bool) -> str:
+        hypotheses = await hear(engine, spoken * (1 + background), piece=piece, background=background)
+        ended.append(name)
+        return hypotheses[-1].text
+
+    recordings = [asyncio.create_task(timed(f"recording {n}", piece=1 << 20, background=True)) for n in range(6)]
+    await asyncio.sleep(0.1)
+    live = await timed("live", piece=3200, background=False)
+    assert ended.index("live") <= 1, "it waits for a slice of the recording under way"
+    texts = await asyncio.gather(*recordings)
+    assert set(texts) == {texts[0]}
+    assert sum(word in live.split() for word in ("cancel", "subscription", "price", "high")) >= 3, live
+
+
+async def test_an_utterance_sent_whole_is_the_same_whatever_comes_between(engine: PocketSphinxEngine, spoken: bytes) -> None:
+    alone = (await hear(engine, spoken, piece=1 << 20, background=True))[-1].text
+    [[*_, beside], *_] = await asyncio.gather(
+        hear(engine, spoken, piece=1 << 20, background=True), hear(engine, spoken), hear(engine, spoken)
+    )
+    assert beside.text == alone
 
 
 async def test_silence_and_a_moment_are_no_words(engine: PocketSphinxEngine) -> None:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from malha.bench import speech
-from malha.bench.chaos import TURN_SECONDS, _turns, missing, repeated
-from malha.bench.chaos_call import ChaosCall, Final
+from malha.bench.chaos import TURN_SECONDS, _turns, advised_twice, missing, repeated
+from malha.bench.chaos_call import ChaosCall, Final, Told
 
 
 def call(*spans: tuple[float, float], seqs: list[int] | None = None, ended: str = "finished") -> ChaosCall:
@@ -36,3 +36,14 @@ def test_what_is_lost_and_what_is_told_twice() -> None:
     assert repeated(reference) == 0
     assert repeated(call((1.0, 2.0), (1.2, 2.2))) == 1
     assert repeated(call((1.0, 2.0), (3.0, 4.0), seqs=[1, 2, 2])) == 1
+
+
+def test_which_insights_are_told_twice() -> None:
+    told = call()
+    words, others = (("0-1", "quero cancelar"),), (("0-2", "quero cancelar"),)
+    told.insights = [Told("a", "risk_alert", words), Told("b", "next_step", words), Told("c", "risk_alert", others)]
+    assert advised_twice(told) == 0
+    told.insights += [Told("a", "risk_alert", words)]
+    assert advised_twice(told) == 1, "by its id"
+    told.insights += [Told("d", "risk_alert", others)]
+    assert advised_twice(told) == 2, "by what it says"

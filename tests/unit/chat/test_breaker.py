@@ -1,15 +1,10 @@
 """The circuit breaker, against a clock of the test's own."""
 
-import asyncio
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from malha.chat.breaker import MOST_OPEN_SECONDS, Breaker, State
-from malha.chat.errors import ModelBusy
 from malha.chat.models_file import BreakerLimits
-from malha.chat.places import Places
 
 
 class Clock:
@@ -77,37 +72,3 @@ def test_whatever_happens_at_most_one_probes_and_it_can_always_close_again(steps
     assert made.enter()
     made.succeeded()
     assert made.state is State.CLOSED
-
-
-async def test_places_are_given_in_order_and_bounded() -> None:
-    places, order, now = Places(1, 1), list[int](), asyncio.get_running_loop().time()
-    release = asyncio.Event()
-
-    async def use(number: int) -> None:
-        async with places.place(now + 60):
-            order.append(number)
-            await release.wait()
-
-    tasks = [asyncio.create_task(use(number)) for number in (1, 2)]
-    await asyncio.sleep(0)
-    with pytest.raises(ModelBusy):
-        await use(3)
-    release.set()
-    await asyncio.gather(*tasks)
-    assert order == [1, 2]
-    await asyncio.wait_for(places.wait_idle(), 5)
-
-
-async def test_who_waits_too_long_or_gives_up_leaves_no_hole() -> None:
-    places = Places(1, 2)
-    now = asyncio.get_running_loop().time()
-    async with places.place(now + 60):
-        with pytest.raises(ModelBusy):
-            async with places.place(asyncio.get_running_loop().time() + 0.01):
-                pass
-        waiting = asyncio.create_task(places.place(now + 60).__aenter__())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-    async with places.place(asyncio.get_running_loop().time() + 5):
-        pass

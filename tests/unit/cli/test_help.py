@@ -23,10 +23,10 @@ def _commands() -> Iterator[list[str]]:
 COMMANDS = list(_commands())
 GROUPS = {
     "models": {"list", "pull", "path", "verify"},
-    "bench": {"live", "asr", "store", "chaos", "pii"},
+    "bench": {"live", "asr", "store", "chaos", "pii", "insight"},
     "db": {"upgrade", "current", "check", "import-state"},
     "token": {"create", "list", "revoke"},
-    "tenant": {"list", "quota"},
+    "tenant": {"list", "quota", "budget"},
     "import": {"conversations"},
     "recordings": {"list", "export"},
     "retention": {"set", "run", "hold", "release", "holds"},
@@ -35,7 +35,7 @@ GROUPS = {
 
 
 def test_the_commands_are_those_promised() -> None:
-    programs = {"up", "serve", "serve llm", "demo", "call", "transcribe", "say", "backup", "restore", "erase", "version"}
+    programs = {"up", "serve", "serve llm", "demo", "call", "transcribe", "insights", "say", "backup", "restore", "erase", "version"}
     assert {command[0] for command in COMMANDS} == programs | GROUPS.keys()
     for group, commands in GROUPS.items():
         assert {command[1] for command in COMMANDS if command[0] == group and len(command) == 2} == commands

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from malha.runtime import batching as batching_module
 from malha.runtime.batching import Batcher
 from malha.runtime.errors import EngineBusy, EngineCrashed, Unavailable
+from malha.runtime.precedence import LIVE_TURNS
 
 
 class Engine:
@@ -46,8 +48,8 @@ async def batching(engine: Engine, **options) -> AsyncIterator[Batcher]:
         await batcher.close()
 
 
-def submit(batcher: Batcher, items: Sequence[object], tenant: str = "a") -> list[asyncio.Task]:
-    return [asyncio.create_task(batcher.submit(item, tenant=tenant)) for item in items]
+def submit(batcher: Batcher, items: Sequence[object], tenant: str = "a", *, background: bool = False) -> list[asyncio.Task]:
+    return [asyncio.create_task(batcher.submit(item, tenant=tenant, background=background)) for item in items]
 
 
 async def until(condition) -> None:
@@ -228,10 +230,89 @@ async def test_too_few_results_fail_the_batch():
     await batcher.close()
 
 
+# Live before background
+
+
+async def test_a_live_item_waits_for_no_background_one(engine):
+    engine.free.clear()
+    async with batching(engine) as batcher:
+        tasks = submit(batcher, ["b1", "b2"], background=True)
+        await until(lambda: engine.batches)
+        tasks += submit(batcher, ["b3"], background=True)
+        await asyncio.sleep(0.05)
+        tasks += submit(batcher, ["l1"])
+        await until(lambda: len(engine.batches) == 2)
+        assert engine.batches == [["b1", "b2"], ["l1"]]
+        engine.free.set()
+        await asyncio.gather(*tasks)
+    assert engine.batches[2:] == [["b3"]]
+
+
+async def test_background_items_start_when_no_live_one_waits_and_one_at_a_time(engine, monkeypatch):
+    engine.free.clear()
+    async with batching(engine) as batcher:
+        tasks = submit(batcher, ["l1"])
+        await until(lambda: engine.batches)
+        tasks += [*submit(batcher, ["b1", "b2", "b3"], background=True), *submit(batcher, ["l2", "l3"])]
+        await asyncio.sleep(0.05)
+        assert engine.batches == [["l1"]]
+        engine.free.set()
+        await asyncio.gather(*tasks)
+        assert engine.batches == [["l1"], ["l2", "l3"], ["b1"], ["b2"], ["b3"]]
+        monkeypatch.setattr(batching_module, "LIVELY_SECONDS", -1.0)
+        await asyncio.gather(*submit(batcher, ["l4"]))
+        await asyncio.gather(*submit(batcher, ["b4", "b5"], background=True))
+    assert engine.batches[5:] == [["l4"], ["b4", "b5"]]
+
+
+async def test_one_of_several_runners_is_kept_free_of_background_items(engine):
+    engine.free.clear()
+    async with batching(engine, max_batch=1, max_wait_seconds=0, concurrency=3) as batcher:
+        tasks = submit(batcher, ["b1", "b2", "b3"], background=True)
+        await until(lambda: len(engine.batches) == 2)
+        await asyncio.sleep(0.01)
+        assert engine.batches == [["b1"], ["b2"]]
+        tasks += submit(batcher, ["l1", "l2", "l3", "l4"])
+        await asyncio.sleep(0.01)
+        assert engine.batches[2:] == [["l1"], ["l2"], ["l3"]]
+        engine.free.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_a_flood_of_live_items_leaves_background_ones_a_share(engine):
+    async with batching(engine, max_batch=1, max_wait_seconds=0) as batcher:
+        engine.free.clear()
+        tasks = submit(batcher, ["l"])
+        await until(lambda: engine.batches)
+        tasks += [*submit(batcher, ["b1", "b2"], background=True), *submit(batcher, range(10 * LIVE_TURNS))]
+        await asyncio.sleep(0)
+        engine.free.set()
+        await asyncio.gather(*tasks)
+    places = [engine.batches.index([name]) for name in ("b1", "b2")]
+    assert LIVE_TURNS <= places[0] < places[1] <= 2 * LIVE_TURNS + 4
+
+
+async def test_a_full_queue_lets_live_items_in_for_background_ones(engine):
+    engine.free.clear()
+    async with batching(engine, max_batch=1, max_wait_seconds=0, max_queued=2) as batcher:
+        tasks = submit(batcher, ["running"])
+        await until(lambda: engine.batches)
+        oldest, newest = submit(batcher, ["b1", "b2"], "b", background=True)
+        await asyncio.sleep(0)
+        tasks += submit(batcher, ["l1"])
+        with pytest.raises(EngineBusy):
+            await newest
+        (more,) = submit(batcher, ["b3"], "b", background=True)
+        with pytest.raises(EngineBusy):
+            await more
+        engine.free.set()
+        assert await asyncio.gather(*tasks, oldest) == ["running", "l1", "b1"]
+
+
 async def test_closing_refuses_who_waits_and_who_comes(engine):
     engine.free.clear()
     async with batching(engine, max_batch=1) as batcher:
-        tasks = submit(batcher, [1, 2])
+        tasks = [*submit(batcher, [1]), *submit(batcher, [2], background=True)]
         await until(lambda: engine.batches)
         closing = asyncio.create_task(batcher.close())
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
@@ -250,7 +331,11 @@ async def test_metrics_count_sizes_and_waits(engine):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans()), max_size=40), st.integers(1, 5), st.integers(1, 3))
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans(), st.booleans()), max_size=40),
+    st.integers(1, 5),
+    st.integers(1, 3),
+)
 def test_every_item_gets_its_own_result_once(items, max_batch, concurrency):
     """Whatever is submitted and cancelled: one result each, batches of one key and bounded size, nothing left behind."""
     engine_batches = []
@@ -264,9 +349,12 @@ def test_every_item_gets_its_own_result_once(items, max_batch, concurrency):
         batcher: Batcher = Batcher(
             run, max_batch=max_batch, max_wait_seconds=0.001, max_queued=100, concurrency=concurrency, compatible=lambda item: item[1]
         )
-        tasks = [asyncio.create_task(batcher.submit((n, key), tenant=tenant)) for n, (tenant, key, _) in enumerate(items)]
+        tasks = [
+            asyncio.create_task(batcher.submit((n, key), tenant=tenant, background=background))
+            for n, (tenant, key, _, background) in enumerate(items)
+        ]
         await asyncio.sleep(0)
-        for task, (_, _, cancel) in zip(tasks, items, strict=True):
+        for task, (_, _, cancel, _) in zip(tasks, items, strict=True):
             if cancel:
                 task.cancel()
         results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
@@ -274,8 +362,8 @@ def test_every_item_gets_its_own_result_once(items, max_batch, concurrency):
         return results
 
     results = asyncio.run(main())
-    for n, (result, (_, key, cancel)) in enumerate(zip(results, items, strict=True)):
+    for n, (result, (_, key, cancel, _)) in enumerate(zip(results, items, strict=True)):
         assert result == ("done", (n, key)) or (cancel and isinstance(result, asyncio.CancelledError))
     ran = [item for batch in engine_batches for item in batch]
     assert len(ran) == len(set(ran))
-    assert all(len(batch) <= max_batch and len({key for _, key in batch}) == 1 for batch in engine_batches)
+    assert all(len(batch) <= max_batch and len({(key, items[n][3]) for n, key in batch}) == 1 for batch in engine_batches)

@@ -5,30 +5,64 @@ import subprocess
 import sys
 
 import malha.sdk
-from malha.sdk import LiveCall, LiveCallSync, Malha, MalhaSync, SpeechStream, SpeechStreamSync
+from malha.sdk import (
+    AnalysisStream,
+    AnalysisStreamSync,
+    ChatStream,
+    ChatStreamSync,
+    LiveCall,
+    LiveCallSync,
+    Malha,
+    MalhaSync,
+    SpeechStream,
+    SpeechStreamSync,
+)
 
 NAMES = [
-    "Ack",
+    "__version__",
     "Aborted",
+    "Ack",
     "AlreadyClosed",
     "Amended",
+    "AnalysisEvent",
+    "AnalysisInput",
+    "AnalysisOpened",
+    "AnalysisSource",
+    "AnalysisStream",
+    "AnalysisStreamSync",
     "AudioSource",
+    "Backtest",
+    "BacktestMatch",
     "CallWarning",
     "ChannelSummary",
     "ChannelTranscript",
+    "ChatAnswer",
+    "ChatDelta",
+    "ChatMessage",
+    "ChatModel",
+    "ChatRole",
+    "ChatStream",
+    "ChatStreamSync",
+    "Citation",
     "Closed",
     "DeadlineExceeded",
+    "Decision",
     "Encoding",
     "Engine",
     "Event",
     "Evidence",
     "FailedPrecondition",
     "FeedbackAction",
+    "FewShot",
     "Final",
     "Gap",
     "GoAway",
     "Health",
     "Insight",
+    "InsightConfiguration",
+    "InsightFeedback",
+    "InsightPolicy",
+    "InsightType",
     "InvalidRequest",
     "LiveCall",
     "LiveCallSync",
@@ -38,6 +72,7 @@ NAMES = [
     "Mark",
     "Model",
     "NotFound",
+    "Offer",
     "Opened",
     "Pace",
     "Partial",
@@ -46,6 +81,7 @@ NAMES = [
     "QuotaExceeded",
     "Resumed",
     "Role",
+    "Rule",
     "Segment",
     "ServerError",
     "SessionLost",
@@ -57,6 +93,7 @@ NAMES = [
     "SpeechStreamSync",
     "Summary",
     "TextSource",
+    "Tick",
     "TokenMissing",
     "Transcript",
     "Transcription",
@@ -68,7 +105,6 @@ NAMES = [
     "Voice",
     "Window",
     "Word",
-    "__version__",
 ]
 
 
@@ -82,7 +118,10 @@ def test_names():
 
 
 def test_methods():
-    assert public(Malha) == {"close", "health", "live", "models", "resume", "say", "synthesize", "transcribe", "voices"}
+    speaking = {"live", "models", "resume", "say", "synthesize", "transcribe", "voices"}
+    advising = {"analyze", "backtest_rule", "delete_rule", "insight_configuration", "insights", "rule", "rules", "save_rule"}
+    chatting = {"chat", "chat_models", "complete"}
+    assert public(Malha) == {"close", "health", "update_insight_configuration"} | speaking | advising | chatting
     steering = {"dtmf", "feedback", "finish", "flush", "hold", "mute", "unhold", "unmute"}
     assert public(LiveCall) == steering | {"aclose", "cancel", "last_seq", "opened", "session_id", "unsaved_audio"}
 
@@ -91,6 +130,8 @@ def test_the_sync_client_has_the_same_methods_and_arguments():
     assert public(MalhaSync) == public(Malha)
     assert public(LiveCallSync) == public(LiveCall) - {"aclose", "cancel"} | {"close"}
     assert public(SpeechStreamSync) == public(SpeechStream) - {"aclose", "cancel"} | {"close"}
+    assert public(ChatStreamSync) == public(ChatStream) - {"aclose", "cancel"} | {"close"}
+    assert public(AnalysisStreamSync) == public(AnalysisStream) - {"aclose", "cancel"} | {"close"}
     for name in public(Malha) - {"close"}:
         here, there = inspect.signature(getattr(MalhaSync, name)), inspect.signature(getattr(Malha, name))
         assert here.parameters == there.parameters

@@ -36,11 +36,14 @@ class Index:
 
     def __init__(self, version: Version) -> None:
         self.version = version
+        self.made_at = asyncio.get_running_loop().time()
         self._pieces: list[_Piece] = []
         self._words = Bm25()
         self._vectors: list[Sequence[float] | None] = []
         self._matrix: NDArray[np.float32] | None = None
         self._languages: set[str] = set()
+        self.lacking = 0
+        """Pieces without a vector."""
 
     async def add(self, document: Given, vectors: Mapping[tuple[str, int], Sequence[float]]) -> None:
         """A document. Between its pieces other work of the process goes on."""
@@ -49,7 +52,9 @@ class Index:
         for number, text in enumerate(split(document.text)):
             self._pieces.append(_Piece(document.id, document.title, text))
             self._words.add(terms(f"{document.title} {text}", language))
-            self._vectors.append(vectors.get((document.id, number)))
+            vector = vectors.get((document.id, number))
+            self._vectors.append(vector)
+            self.lacking += vector is None
             await asyncio.sleep(0)
 
     def close(self) -> None:

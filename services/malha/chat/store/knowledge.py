@@ -24,6 +24,7 @@ _SAVE: Final = """
 _DROP_VECTORS: Final = "DELETE FROM knowledge_vector WHERE knowledge_base = $1 AND document_id = $2"
 _SAVE_VECTOR: Final = """
     INSERT INTO knowledge_vector (tenant_id, knowledge_base, document_id, piece, model, embedding) VALUES (malha_tenant(), $1, $2, $3, $4, $5)
+    ON CONFLICT DO NOTHING
 """
 _LIST: Final = """
     SELECT knowledge_base, id, title, language, updated_at FROM knowledge_document
@@ -31,12 +32,20 @@ _LIST: Final = """
 """
 _DELETE: Final = "DELETE FROM knowledge_document WHERE knowledge_base = $1 AND id = $2 RETURNING id"
 _VERSION: Final = """
-    SELECT count(*) AS documents, max(updated_at) AS updated_at, COALESCE(sum(octet_length(text)), 0) AS bytes
+    SELECT count(*) AS documents, max(updated_at) AS updated_at, COALESCE(sum(octet_length(text)), 0) AS bytes,
+        CASE WHEN $2 = '' THEN 0 ELSE (SELECT count(*) FROM knowledge_vector WHERE knowledge_base = $1 AND model = $2 AND piece = 0) END AS vectors
     FROM knowledge_document WHERE knowledge_base = $1
 """
 _TEXTS: Final = """
     SELECT id, title, text, language FROM knowledge_document WHERE knowledge_base = $1 AND id > $2 ORDER BY id LIMIT $3
 """
+_WITHOUT: Final = """
+    SELECT id, title, text, language, updated_at FROM knowledge_document AS document
+    WHERE knowledge_base = $1 AND id > $3 AND NOT EXISTS (
+        SELECT FROM knowledge_vector AS vector WHERE vector.knowledge_base = $1 AND vector.document_id = document.id AND vector.model = $2
+    ) ORDER BY id LIMIT 1
+"""
+_UNCHANGED: Final = "SELECT id FROM knowledge_document WHERE knowledge_base = $1 AND id = $2 AND updated_at = $3 FOR KEY SHARE"
 _VECTORS: Final = """
     SELECT document_id, piece, embedding FROM knowledge_vector WHERE knowledge_base = $1 AND model = $2 AND document_id = ANY($3)
 """
@@ -66,11 +75,13 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Of a base: another one means that something was saved or deleted."""
+    """Of a base: another one means that something was saved or deleted, or got its vectors."""
 
     documents: int
     updated_at: datetime | None
     bytes: int
+    vectors: int = 0
+    """Documents that have some of the model in force."""
 
 
 async def save(
@@ -88,8 +99,21 @@ async def save(
         )
     row = await connection.fetchrow(_SAVE, base, name, storable(given.title), text, storable(given.language))
     await connection.execute(_DROP_VECTORS, base, row["id"])
-    await connection.executemany(_SAVE_VECTOR, [(base, row["id"], number, model, list(vector)) for number, vector in enumerate(vectors)])
+    await _save_vectors(connection, base, row["id"], model, vectors)
     return Document(**row)
+
+
+async def without_vectors(connection: Connection, base: str, model: str, after: str) -> tuple[Given, datetime] | None:
+    """The next document by id that has no vector of a model, and when it was kept."""
+    row = await connection.fetchrow(_WITHOUT, base, model, after)
+    return None if row is None else (Given(base, row["id"], row["title"], row["text"], row["language"]), row["updated_at"])
+
+
+async def add_vectors(connection: Connection, given: Given, kept_at: datetime, model: str, vectors: Sequence[Sequence[float]]) -> None:
+    """Vectors for a document that is still as it was kept; for one that was replaced or deleted, nothing."""
+    await connection.execute(_LOCK, given.knowledge_base)
+    if await connection.fetchval(_UNCHANGED, given.knowledge_base, given.id, kept_at) is not None:
+        await _save_vectors(connection, given.knowledge_base, given.id, model, vectors)
 
 
 async def list_after(connection: Connection, base: str, after: tuple[str, str], most: int) -> list[Document]:
@@ -103,9 +127,9 @@ async def delete(connection: Connection, base: str, name: str) -> None:
         raise NotFound("there is no such document", reason="DOCUMENT_NOT_FOUND")
 
 
-async def version(connection: Connection, base: str) -> Version:
-    """What the base is like now."""
-    return Version(**await connection.fetchrow(_VERSION, storable(base)))
+async def version(connection: Connection, base: str, model: str) -> Version:
+    """What the base is like now, with the vectors of ``model``; empty: none."""
+    return Version(**await connection.fetchrow(_VERSION, storable(base), model))
 
 
 async def texts(connection: Connection, base: str, after: str, most: int) -> list[Given]:
@@ -120,3 +144,7 @@ async def vectors(connection: Connection, base: str, model: str, documents: Sequ
     """Vectors that a model made, by document and piece."""
     rows = await connection.fetch(_VECTORS, storable(base), model, list(documents))
     return {(row["document_id"], row["piece"]): row["embedding"] for row in rows}
+
+
+async def _save_vectors(connection: Connection, base: str, name: str, model: str, vectors: Sequence[Sequence[float]]) -> None:
+    await connection.executemany(_SAVE_VECTOR, [(base, name, number, model, list(vector)) for number, vector in enumerate(vectors)])

@@ -18,6 +18,7 @@ from malha.runtime.batching import Batcher
 from malha.runtime.engines import missing_extra
 from malha.runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, UnsupportedLanguage
 from malha.runtime.host import EngineHost, HostOptions
+from malha.runtime.precedence import LIVE_TURNS
 from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Capabilities, Hypothesis, RecognitionConfig
 from malha.transcribe.engines.whisper_messages import DEFAULT_COMPUTE_TYPE, Decoding, Transcript, Utterance, WorkerInfo, WorkerOptions
 from malha.transcribe.engines.whisper_windows import MAX_UTTERANCE_SECONDS, wider_window, window_frames
@@ -62,7 +63,7 @@ class FasterWhisperSettings:
     retry_seconds: float = 4.0
     """After this, a doubtful utterance is not tried again."""
     timeout_seconds: float = 60.0
-    """For one batch."""
+    """For one batch; a background one may take as much longer as live ones can hold it up."""
 
     def __post_init__(self) -> None:
         if self.device not in {"cpu", "cuda", "auto"}:
@@ -83,6 +84,7 @@ class _Job:
 
     decoding: Decoding
     utterance: Utterance
+    background: bool
     abandoned: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -160,7 +162,7 @@ class FasterWhisperEngine:
             prompt=config.prompt,
             words=config.words,
         )
-        transcript = await self._transcribe(utterance, config.tenant)
+        transcript = await self._transcribe(utterance, config)
         yield Hypothesis(
             text=transcript.text,
             final=True,
@@ -169,13 +171,13 @@ class FasterWhisperEngine:
             words=transcript.words,
         )
 
-    async def _transcribe(self, utterance: Utterance, tenant: str) -> Transcript:
+    async def _transcribe(self, utterance: Utterance, config: RecognitionConfig) -> Transcript:
         """The first decoding that is not doubtful, or else the best of the tries; empty where nobody can have said that."""
         frames = window_frames(len(utterance.pcm) // _SAMPLE_BYTES)
         began = time.monotonic()
         tries: list[Transcript] = []
         for temperature in TEMPERATURES:
-            transcript = await self._try(Decoding(frames, temperature), utterance, tenant)
+            transcript = await self._try(_Job(Decoding(frames, temperature), utterance, config.background), config.tenant)
             if not transcript.doubtful:
                 return transcript
             tries.append(transcript)
@@ -186,17 +188,18 @@ class FasterWhisperEngine:
         best = max(tries, key=lambda transcript: (not transcript.implausible, transcript.confidence))
         return Transcript(text="", language=best.language, confidence=0.0) if best.implausible else best
 
-    async def _try(self, decoding: Decoding, utterance: Utterance, tenant: str) -> Transcript:
-        job = _Job(decoding, utterance)
+    async def _try(self, job: _Job, tenant: str) -> Transcript:
         try:
-            return await self._batcher.submit(job, tenant=tenant)
+            return await self._batcher.submit(job, tenant=tenant, background=job.background)
         finally:
             job.abandoned.cancel()
 
     async def _run(self, jobs: Sequence[_Job]) -> Sequence[Transcript]:
         """Decode a batch in a worker; give it up when nobody waits for any of it."""
+        background = jobs[0].background  # as of all in the batch
+        seconds = self._settings.timeout_seconds * (LIVE_TURNS + 1 if background else 1)
         call = asyncio.ensure_future(
-            self._host.call(jobs[0].decoding, [job.utterance for job in jobs], timeout_seconds=self._settings.timeout_seconds)
+            self._host.call(jobs[0].decoding, [job.utterance for job in jobs], timeout_seconds=seconds, background=background)
         )
         try:
             while not call.done() and not all(job.abandoned.done() for job in jobs):

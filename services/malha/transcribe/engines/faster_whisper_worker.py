@@ -7,7 +7,7 @@ from typing import Any
 import ctranslate2
 import tokenizers
 
-from malha.runtime.worker import Interim
+from malha.runtime.worker import PAUSE
 from malha.transcribe.engines.whisper_decoder import WhisperDecoder
 from malha.transcribe.engines.whisper_messages import DEFAULT_COMPUTE_TYPE, Decoding, Utterance, WorkerInfo, WorkerOptions
 
@@ -44,7 +44,7 @@ class _Stream:
 
     def feed(self, item: Sequence[Utterance]) -> Iterator[object]:
         for transcripts in self._decoder.decode(self._decoding, item):
-            yield Interim(None) if transcripts is None else transcripts  # between two parts, a batch nobody waits for is cancelled
+            yield PAUSE if transcripts is None else transcripts  # between two parts, a batch nobody waits for is cancelled
 
     def finish(self) -> Iterator[object]:
         return iter(())

@@ -60,7 +60,7 @@ class PocketSphinxEngine:
         )
 
     async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
-        async with self._host.stream(config.interim) as stream:
+        async with self._host.stream(config.interim, background=config.background) as stream:
             sending = asyncio.create_task(_send(stream, audio), name="pocketsphinx-send")
             try:
                 async for output in stream:

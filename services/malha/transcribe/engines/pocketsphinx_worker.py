@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pocketsphinx
 
-from malha.runtime.worker import Interim, spare_capacity
+from malha.runtime.worker import PAUSE, Interim, spare_capacity
 from malha.transcribe.engines.pocketsphinx_frontend import Conditioning, examine, examine_whole
 from malha.transcribe.engines.pocketsphinx_messages import Words, WorkerOptions
 
@@ -25,6 +25,8 @@ CEPSTRA = 13
 CMN_FRAMES = 500
 """PocketSphinx's running cepstral mean is at first its starting value counted as so many frames (``cmn_live.c``)."""
 WINDOW_SAMPLES, HOP_SAMPLES = 410, 160
+SLICE_BYTES = SAMPLE_RATE_HERTZ * SAMPLE_BYTES // 4
+"""Audio decoded in one turn: a live call waits for so much of somebody's recording, about 50 ms of work, and not for all of an utterance."""
 
 
 class PocketSphinxWorker:
@@ -70,7 +72,7 @@ class UtteranceStream:
         self._open = False
 
     def feed(self, item: object) -> Iterator[object]:
-        self._hear(cast("bytes", item))
+        yield from self._hear(cast("bytes", item))
         now = time.monotonic()
         if self._partial_seconds is not None and now - self._told_at >= self._partial_seconds and spare_capacity():
             self._told_at = now
@@ -82,7 +84,7 @@ class UtteranceStream:
     def finish(self) -> Iterator[object]:
         if self._conditioning is None and self._opening:
             self._conditioning = examine_whole(self._opening)
-            self._decode(self._opening)
+            yield from self._decode(self._opening)
         hypothesis = self._decoder.hyp() if self._end() else None
         if hypothesis is None:
             yield Words("", 0.0, ())
@@ -100,7 +102,7 @@ class UtteranceStream:
         confidence = sum(word[3] for word in words) / len(words) if words else 0.0
         yield Words(clean(hypothesis.hypstr), confidence, words)
 
-    def _hear(self, pcm: bytes) -> None:
+    def _hear(self, pcm: bytes) -> Iterator[object]:
         """Hold the utterance's opening back until it tells how the audio is to be conditioned, then decode as it comes."""
         if self._conditioning is None:
             self._opening += pcm
@@ -108,16 +110,20 @@ class UtteranceStream:
             if self._conditioning is None:
                 return
             pcm, self._opening = self._opening, b""
-        self._decode(pcm)
+        yield from self._decode(pcm)
 
-    def _decode(self, pcm: bytes) -> None:
+    def _decode(self, pcm: bytes) -> Iterator[object]:
+        """Decode, with pauses for others."""
         assert self._conditioning is not None
         conditioned = self._conditioning.apply(pcm, self._decoded)
         if not self._open:
             self._decoder.set_cmn(self._cepstra.mean(conditioned))
             self._decoder.start_utt()
             self._open = True
-        self._decoder.process_raw(conditioned, no_search=False, full_utt=False)
+        for at in range(0, len(conditioned), SLICE_BYTES):
+            if at:
+                yield PAUSE
+            self._decoder.process_raw(conditioned[at : at + SLICE_BYTES], no_search=False, full_utt=False)
         self._decoded += len(pcm) // SAMPLE_BYTES
 
     def close(self) -> None:

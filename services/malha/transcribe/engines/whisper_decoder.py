@@ -72,8 +72,11 @@ class WhisperDecoder:
         transcripts = [Transcript(text="", language=utterance.language, confidence=0.0) for utterance in utterances]
         items = [item for item in map(_item, range(len(utterances)), utterances) if not _is_silent(item)]
         if items:
-            memory = self._encode(items, decoding.frames)
-            yield None
+            encoded: list[Floats] = []
+            for part in self._encode(items, decoding.frames):
+                encoded.append(part)
+                yield None
+            memory = np.concatenate(encoded)
             items = self._with_languages(items, memory)
             generated = self._generate(items, memory, decoding)
             yield None
@@ -82,15 +85,16 @@ class WhisperDecoder:
                 transcripts[item.place] = _transcript(item, generated[row].evidence, words.get(row, ()))
         yield transcripts
 
-    def _encode(self, items: Sequence[_Item], frames: int) -> Floats:
-        """The encoder's output, shaped (items, frames / 2, width).
+    def _encode(self, items: Sequence[_Item], frames: int) -> Iterator[Floats]:
+        """The encoder's output in parts, shaped (items, frames / 2, width) together.
 
         A CPU gains nothing from encoding several at once, and their attention over long windows takes hundreds of MB.
         """
         features = np.stack([self._log_mel(item.samples, frames) for item in items])
         together = len(items) if self._model.device == "cuda" else 1
-        parts = (features[start : start + together] for start in range(0, len(items), together))
-        return np.concatenate([np.array(self._model.encode(ctranslate2.StorageView.from_array(part), to_cpu=True)) for part in parts])
+        for start in range(0, len(items), together):
+            part = ctranslate2.StorageView.from_array(features[start : start + together])
+            yield np.array(self._model.encode(part, to_cpu=True))
 
     def _log_mel(self, samples: npt.NDArray[np.int16], frames: int) -> npt.NDArray[np.float32]:
         """Features shaped (channels, frames) of the samples and silence after them, as in Whisper's training."""
