@@ -87,7 +87,8 @@ class ChatService:
         chat, count = await self._opened(opening, stream.principal)
         first = self._first(chat.alias, chat.purpose)
         model = first.settings.model_name or first.name
-        opened = api.Opened(model=model, alias=chat.alias, engine=first.settings.engine, history=count)
+        stored = self._database is not None and stream.principal.tenant_id is not None
+        opened = api.Opened(model=model, alias=chat.alias, engine=first.settings.engine, history=count, stored=stored)
         await stream.send(api.ChatResponse(opened=opened))
         await Session(stream, self._answerer, chat, self._settings, model).run()
 

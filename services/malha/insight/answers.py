@@ -12,6 +12,7 @@ from malha.insight.catalogue import keeps_to_catalogue, named_offers
 from malha.insight.domain import Draft, Evidence, InsightType, Offer, Request, Utterance
 from malha.insight.evidence import grounded
 from malha.insight.leaks import leak
+from malha.insight.openings import begins_well
 from malha.insight.plain_text import cleaned, speaks
 from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA
 from malha.insight.words import content, words
@@ -95,6 +96,8 @@ def _problem(
     if not speaks(message, language):
         return WRONG_LANGUAGE
     if evidence is None or len(message.split()) < LEAST_WORDS:
+        return UNSUPPORTED
+    if not begins_well(message):
         return UNSUPPORTED
     if grounded(message, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
         return UNSUPPORTED

@@ -15,7 +15,7 @@ _CODE: Final = re.compile(
 """``the code that came by text message``."""
 _SHORT_OF_CHECK: Final = re.compile(
     r"\b(?:sem|sin|without)\s+(?:\w+\s+){0,2}?(?:verific|confirm|confer|check|valid|autentic|authentic|comprob|identific|identify|proof|prova|prueba|perguntar|preguntar|asking|question)\w*"
-    r"|\b(?:nao|no|not|nem|ni|never|dispens\w*|desnecessari\w*|innecesari\w*|unnecessary|skip|pule|pular|salte|saltar\w*|omita|omitir|ignore|bypass|evite)\b(?:\s+(?!(?:y|and|mas|pero|but)\b|e\s+(?!preciso|necessari|obrigatori))\w+){0,4}?\s+"
+    r"|\b(?:nao|no|not|nem|ni|never|dispens\w*|desnecessari\w*|innecesari\w*|unnecessary|skip|pule|pular|salte|saltar\w*|omita|omitir|ignore|bypass|evite)\b(?:\s+(?!(?:y|and|mas|pero|but|sem|sin|without|antes|before|ate|hasta|until)\b|e\s+(?!preciso|necessari|obrigatori))\w+){0,4}?\s+"
     r"(?:verific\w+|confirmar\b|confirme quem|identific\w+|identidade\b|identidad\b|identity|comprobar\b|autentic\w+|authentic\w+|documento\w*|titularidad\w*|verify\w*|checks?\b|prove)"
 )
 _CHECK_DONE: Final = re.compile(

@@ -22,5 +22,8 @@ class TranscribeSettings(ModelSettings):
         0, ge=0, le=64, description="CPU threads of one Whisper worker; 0: half of the cores, shared between the workers."
     )
     whisper_workers: int = Field(1, ge=1, le=16, description="Processes that each hold the Whisper model.")
+    whisper_spare: bool = Field(
+        False, description="Hold the model once more in a worker that stands by: one that dies is replaced without loading."
+    )
     whisper_max_batch: int = Field(8, ge=1, le=64, description="Utterances recognised together at most.")
     whisper_max_wait_seconds: float = Field(0.03, ge=0, le=1, description="How long an utterance may wait for others to share its batch.")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from integration.insight.analysing import AGENT, Talk, kind_of
+from integration.insight.analysing import AGENT, CUSTOMER, Talk, kind_of
 
 from fakes.openai_relay import Relay
 from fakes.vllm import RunningVllm
@@ -20,16 +20,12 @@ pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.engine("vllm")]
 LADDER_SECONDS = 1.6
 GRACE_SECONDS = 1.0
 """Of a machine that does other things too."""
-TYPES = {
-    "partial_summary": rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY,
-    "next_step": rules_pb2.INSIGHT_TYPE_NEXT_STEP,
-    "risk_alert": rules_pb2.INSIGHT_TYPE_RISK_ALERT,
-}
+TYPES = {"partial_summary": rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY, "next_step": rules_pb2.INSIGHT_TYPE_NEXT_STEP}
 SAID = (
-    ("bom dia a minha conta veio mais cara este mês e cobraram o mesmo valor duas vezes", rules_pb2.Rule.DESCRIPTOR and 0),
-    ("vou verificar a sua conta e já lhe digo o que aconteceu com o valor", 1),
-    ("meu cpf é 529.982.247-25 e o meu telefone é 11 98765-4321", 0),
-    ("meu e-mail é maria.clara@example.com e o cartão é 4111 1111 1111 1111", 0),
+    (CUSTOMER, "bom dia a minha conta veio mais cara este mês e cobraram o mesmo valor duas vezes"),
+    (AGENT, "vou verificar a sua conta e já lhe digo o que aconteceu com o valor"),
+    (CUSTOMER, "meu cpf é 529.982.247-25 e o meu telefone é 11 98765-4321"),
+    (CUSTOMER, "meu e-mail é maria.clara@example.com e o cartão é 4111 1111 1111 1111"),
 )
 PERSONAL = ("529.982", "52998224725", "98765", "maria.clara", "4111")
 
@@ -42,32 +38,72 @@ async def relay(vllm: RunningVllm) -> AsyncIterator[Relay]:
 
 async def say_all(talk: Talk) -> dict[str, str]:
     """What is said in the call, by segment."""
-    said = {}
-    for text, agent in SAID:
-        said[await talk.say(text, *([AGENT] if agent else []), seconds=5)] = text
-    return said
+    return {await talk.say(text, role, seconds=5): text for role, text in SAID}
 
 
-async def told_after(talk: Talk) -> tuple[api.Insight | None, float]:
-    """The insight of a manual trigger, None where there was nothing to tell, and how long it took in seconds."""
-    loop = asyncio.get_running_loop()
+async def told_after(talk: Talk) -> tuple[list[api.Insight], float]:
+    """What a manual trigger leads to, and after how many seconds the last of it came."""
+    loop, told, seconds = asyncio.get_running_loop(), list[api.Insight](), 0.0
     await talk.tick(1, trigger=True)
     began = loop.time()
-    while True:
-        event = await talk.event(30)
+    await talk._call.write(api.AnalyzeRequest(finish=api.Finish()))
+    while not (event := await talk.event(60)).HasField("closed"):
         if event.HasField("insight"):
-            return event.insight, loop.time() - began
-        talk.decisions.append(event.decision)
-        if event.decision.reason.partition(":")[0] in {"EMPTY", "UNSUPPORTED", "DROPPED"}:
-            return None, loop.time() - began
+            told.append(event.insight)
+            seconds = loop.time() - began
+        else:
+            talk.decisions.append(event.decision)
+    return told, seconds
 
 
 @pytest.mark.parametrize("kind", TYPES)
-async def test_an_insight_comes_within_the_ladder_and_rests_on_what_was_said(serving: Any, relay: Relay, kind: str) -> None:
-    async with serving(relay) as place:
+async def test_what_is_told_comes_within_the_ladder_and_rests_on_what_was_said(serving: Any, relay: Relay, kind: str) -> None:
+    async with serving(relay, insight_ladder_seconds=LADDER_SECONDS) as place:
         talk = Talk(place.channel)
-        assert (await talk.open(types=[TYPES[kind]], language="pt-BR")).engine == "model"
+        assert (await talk.open(types=[TYPES[kind]])).engine == "model"
         said = await say_all(talk)
-        insight, seconds = await told_after(talk)
-        rest = await talk.finish()
-    print(kind, insight, seconds, talk.reasons, relay.answers)
+        told, seconds = await told_after(talk)
+    assert seconds < LADDER_SECONDS + GRACE_SECONDS
+    assert told or talk.decisions, "it is told, or it is said why not"
+    assert len(told) <= 1
+    for insight in told:
+        assert kind_of(insight) == kind
+        assert insight.degraded == (insight.engine == "rules")
+        assert insight.evidence
+        assert all(quote.quote in said[quote.segment_id] for quote in insight.evidence)
+        assert insight.degraded or insight.message in "".join(map(text_of, relay.answers))
+    assert relay.requests
+    for request in relay.requests:
+        prompt = json.dumps(request.body, ensure_ascii=False)
+        assert "cobraram o mesmo valor duas vezes" in prompt
+        assert "[CPF]" in prompt
+        assert not any(number in prompt for number in PERSONAL)
+
+
+async def test_a_ladder_the_model_cannot_keep_is_kept_by_the_rules(
+    serving: Any, relay: Relay, database: Database, store: StoreSettings
+) -> None:
+    async with serving(relay, (database, store), insight_ladder_seconds=0.01) as place:
+        talk = Talk(place.channel)
+        await talk.open(types=[TYPES["partial_summary"]])
+        said = await say_all(talk)
+        [insight], seconds = await told_after(talk)
+        assert (insight.degraded, insight.engine) == (True, "rules")
+        assert seconds < GRACE_SECONDS
+        assert all(quote.quote in said[quote.segment_id] for quote in insight.evidence)
+        async with database.app_tx() as connection:
+            tenant = await connection.fetchval("SELECT malha_find_tenant('default')")
+        async with database.tenant_tx(tenant) as connection:
+            kept = await connection.fetch("SELECT status FROM insight ORDER BY created_at")
+    assert "shown" in [row["status"] for row in kept]
+    assert len([row for row in kept if row["status"] == "shown"]) == 1, "what the model said after it is not shown"
+
+
+def text_of(answer: str) -> str:
+    """What a model wrote, of the chunks of its stream; escapes of JSON are resolved where it is JSON."""
+    chunks = [json.loads(line.removeprefix("data: ")) for line in answer.splitlines() if line.startswith("data: {")]
+    text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, LookupError, TypeError):
+        return text

@@ -13,7 +13,6 @@ from malha.chat.embedding import Embedder, Vectors
 from malha.chat.engine import Source
 from malha.chat.knowledge.backfill import EMBED_SECONDS, PURPOSE, Backfill, vectors_of
 from malha.chat.knowledge.index import Index
-from malha.chat.knowledge.pieces import split
 from malha.chat.settings import ChatSettings
 from malha.chat.store import knowledge
 from malha.chat.store.knowledge import Document, Given, Version
@@ -52,7 +51,7 @@ class KnowledgeBases:
 
     async def save(self, tenant_id: uuid.UUID, given: Given) -> Document:
         """Keep a document, with vectors where a model makes them. Raises ResourceExhausted, InvalidArgument for one without words."""
-        if next(split(given.text), None) is None:
+        if not given.text.strip():
             raise InvalidArgument("a document needs text", reason="INVALID_FIELD", violations={"document.text": "has no words"})
         model, vectors = await self._vectors_of(tenant_id, given.text)
         async with self._database.tenant_tx(tenant_id) as connection:

@@ -52,6 +52,8 @@ class FasterWhisperSettings:
     threads: int = 0
     """Threads of one worker; 0: half of the cores, shared between the workers."""
     workers: int = 1
+    spare: bool = False
+    """Whether a worker that stands by has the model loaded."""
     """Processes, each with the model in its memory."""
     max_batch: int = 8
     max_wait_seconds: float = 0.030
@@ -229,6 +231,7 @@ def _host(settings: FasterWhisperSettings) -> EngineHost:
     )
     host = HostOptions(
         workers=settings.workers,
+        spare=settings.spare,
         start_seconds=300,
         item_seconds=settings.timeout_seconds,
         replay_bytes=(settings.max_batch + 1) * _MAX_PCM_BYTES,

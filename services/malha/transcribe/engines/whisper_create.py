@@ -16,6 +16,7 @@ def create(settings: TranscribeSettings) -> FasterWhisperEngine:
             compute_type=settings.whisper_compute_type,
             threads=settings.whisper_threads,
             workers=settings.whisper_workers,
+            spare=settings.whisper_spare,
             max_batch=settings.whisper_max_batch,
             max_wait_seconds=settings.whisper_max_wait_seconds,
         )

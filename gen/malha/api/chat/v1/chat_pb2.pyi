@@ -334,6 +334,7 @@ class Opened(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model behind the alias."""
     alias: _builtins.str
@@ -342,6 +343,10 @@ class Opened(_message.Message):
     """The engine that would answer: `openai`, `anthropic` or `extractive`."""
     history: _builtins.int
     """Messages of the conversation that are read as history."""
+    stored: _builtins.bool
+    """Whether this server has a store. Without one it answers and keeps nothing: no account of calls, no budget, no cache; `conversation_id` and
+    `knowledge_base` are refused with `STORE_NOT_CONFIGURED`.
+    """
     def __init__(
         self,
         *,
@@ -349,10 +354,11 @@ class Opened(_message.Message):
         alias: _builtins.str = ...,
         engine: _builtins.str = ...,
         history: _builtins.int = ...,
+        stored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "engine", b"engine", "history", b"history", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "engine", b"engine", "history", b"history", "model", b"model", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,7 +956,7 @@ class EmbedRequest(_message.Message):
     """The model's alias; empty: the default."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """At most 256."""
+        """At most 256, of 200,000 bytes together unless the server says otherwise. Personal data in them is masked, unless the tenant keeps it."""
 
     def __init__(
         self,

@@ -335,7 +335,7 @@ class EmbedRequest(betterproto2.Message):
 
     texts: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
     """
-    At most 256.
+    At most 256, of 200,000 bytes together unless the server says otherwise. Personal data in them is masked, unless the tenant keeps it.
     """
 
 
@@ -757,6 +757,12 @@ class Opened(betterproto2.Message):
     history: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
     """
     Messages of the conversation that are read as history.
+    """
+
+    stored: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
+    """
+    Whether this server has a store. Without one it answers and keeps nothing: no account of calls, no budget, no cache; `conversation_id` and
+    `knowledge_base` are refused with `STORE_NOT_CONFIGURED`.
     """
 
 
