@@ -1,6 +1,7 @@
 """What of a model's answer may be shown. The answer is untrusted: so is what was said, and the model may do as it says.
 
-Judged in this order: JSON and its form, "not enough data", plain text, language, evidence, what nobody gave, the catalogue, and what must not leak.
+Judged in this order: JSON and its form, "not enough data", plain text, language, evidence, how its sentences begin, what nobody gave, the catalogue, and
+what must not leak.
 """
 
 import json

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 from weakref import WeakValueDictionary
@@ -35,6 +36,7 @@ from malha.runtime.pages import make_token, micros, moment_of, read_token
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.stream import Stream
 from malha.store.database import Database
+from malha.text.scrub import Pipeline
 
 InsightStream = Stream[api.AnalyzeRequest, api.AnalyzeResponse]
 
@@ -97,7 +99,7 @@ class InsightService:
         stream.emit(api.AnalyzeResponse(opened=await self._opened(opening, session_id, setup, around)))
         async with _closing(session):
             await self._resume(session, analysis, around, session_id)
-            await self._listen(stream, session, around)
+            await self._listen(stream, session, around, setup)
             await session.finish()
         await stream.send(api.AnalyzeResponse(closed=api.Closed(insights=session.insights)))
 
@@ -166,7 +168,9 @@ class InsightService:
                 session.say(utterance, amended=0 < first <= processed, received_at=None, told_at=None)
         session.ask_again(pending)
 
-    async def _listen(self, stream: InsightStream, session: Session, around: Surroundings) -> None:
+    async def _listen(self, stream: InsightStream, session: Session, around: Surroundings, setup: TenantSetup) -> None:
+        """Audio has scrubbed what it sends; what others send is scrubbed here, which leaves masks as they are."""
+        names, scrub, language = tuple(setup.configuration.names), not setup.configuration.keep_personal_data, stream.opening.open.language
         seq = 0
         async for request in stream:
             kind = request.WhichOneof("request")
@@ -180,8 +184,10 @@ class InsightService:
                 if said.segment.state == transcript_pb2.SEGMENT_STATE_PARTIAL:
                     continue
                 amended = said.segment.state == transcript_pb2.SEGMENT_STATE_AMENDED
+                utterance = utterance_of(said.segment, seq)
+                pipeline = Pipeline(utterance.language or language, None, names, scrub=scrub, normalise=False)
                 session.say(
-                    utterance_of(said.segment, seq),
+                    replace(utterance, text=pipeline.alone(utterance.text).text),
                     amended=amended,
                     received_at=_time(said, "audio_time"),
                     told_at=_time(said, "told_time"),

@@ -169,6 +169,18 @@ async def test_every_utterance_is_one_interaction(serving: Serving, database: Da
     assert json.loads(json.dumps(kept[0]["speaker_data"]))["role"] == "customer"
 
 
+async def test_what_others_than_audio_send_is_scrubbed_as_well(serving: Serving, database: Database, store: StoreSettings) -> None:
+    async with serving(None, (database, store)) as place:
+        talk = Talk(place.channel)
+        await talk.open()
+        await talk.say(f"meu cpf é 529.982.247-25 e {THREAT}")
+        insight = await talk.insight()
+        await talk.finish()
+    (kept,) = await rows(database, "SELECT transcricao_completa FROM interacoes")
+    assert kept["transcricao_completa"] == f"meu cpf é [CPF] e {THREAT}"
+    assert "529" not in insight.message + insight.evidence[0].quote
+
+
 async def test_feedback_is_kept(serving: Serving, database: Database, store: StoreSettings) -> None:
     async with serving(None, (database, store)) as place:
         talk = Talk(place.channel)

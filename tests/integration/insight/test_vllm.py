@@ -18,6 +18,8 @@ from malha.store.settings import StoreSettings
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.engine("vllm")]
 
 LADDER_SECONDS = 1.6
+PATIENT_SECONDS = 60.0
+"""In which the model has its say, however slow the machine."""
 GRACE_SECONDS = 1.0
 """Of a machine that does other things too."""
 TYPES = {"partial_summary": rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY, "next_step": rules_pb2.INSIGHT_TYPE_NEXT_STEP}
@@ -56,14 +58,17 @@ async def told_after(talk: Talk) -> tuple[list[api.Insight], float]:
     return told, seconds
 
 
+@pytest.mark.parametrize("ladder", [LADDER_SECONDS, PATIENT_SECONDS], ids=["ladder", "patient"])
 @pytest.mark.parametrize("kind", TYPES)
-async def test_what_is_told_comes_within_the_ladder_and_rests_on_what_was_said(serving: Any, relay: Relay, kind: str) -> None:
-    async with serving(relay, insight_ladder_seconds=LADDER_SECONDS) as place:
+async def test_what_is_told_comes_within_the_ladder_and_rests_on_what_was_said(
+    serving: Any, relay: Relay, kind: str, ladder: float
+) -> None:
+    async with serving(relay, insight_ladder_seconds=ladder, insight_model_seconds=PATIENT_SECONDS) as place:
         talk = Talk(place.channel)
         assert (await talk.open(types=[TYPES[kind]])).engine == "model"
         said = await say_all(talk)
         told, seconds = await told_after(talk)
-    assert seconds < LADDER_SECONDS + GRACE_SECONDS
+    assert seconds < ladder + GRACE_SECONDS
     assert told or talk.decisions, "it is told, or it is said why not"
     assert len(told) <= 1
     for insight in told:
@@ -73,6 +78,7 @@ async def test_what_is_told_comes_within_the_ladder_and_rests_on_what_was_said(s
         assert all(quote.quote in said[quote.segment_id] for quote in insight.evidence)
         assert insight.degraded or insight.message in "".join(map(text_of, relay.answers))
     assert relay.requests
+    assert ladder == LADDER_SECONDS or "LATE" not in talk.reasons
     for request in relay.requests:
         prompt = json.dumps(request.body, ensure_ascii=False)
         assert "cobraram o mesmo valor duas vezes" in prompt
