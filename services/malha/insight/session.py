@@ -365,6 +365,7 @@ class Session:
             self._analysis.told(draft.type, draft.message, draft.evidence, turn.media_seconds, trigger=draft.trigger)
         if turn.interaction is not None:
             turn.interaction.sent_at = datetime.now(UTC)
+        self._settle_turn(turn, asked=True)  # the model's late answer may be waited for until the call is over
         self._tell(message)
         self._decide(Decision(True, "FIRED", draft.type, draft.seq))
 

@@ -80,7 +80,7 @@ async def test_a_model_that_never_answers_is_stood_in_for_and_its_row_says_so(
     serving: Serving, model: FakeOpenAI, database: Database, store: StoreSettings
 ) -> None:
     model.otherwise = NEVER
-    async with serving(model, (database, store), insight_ladder_seconds=0.4, insight_model_seconds=1.0) as place:
+    async with serving(model, (database, store), insight_ladder_seconds=0.4, insight_model_seconds=8.0) as place:
         talk = Talk(place.channel)
         await talk.open(types=[rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY])
         await talk_of(talk)
@@ -93,6 +93,8 @@ async def test_a_model_that_never_answers_is_stood_in_for_and_its_row_says_so(
         assert 0.3 < asyncio.get_running_loop().time() - began < 2
         assert "LATE" in talk.reasons
         await talk.finish()
+    (last,) = await rows(database, "SELECT recomendacao_gerada FROM interacoes ORDER BY ts_ai_req NULLS LAST LIMIT 1")
+    assert last["recomendacao_gerada"] == f"S: {insight.message}"
     statuses = await rows(database, "SELECT status FROM insight ORDER BY created_at")
     assert sorted(row["status"] for row in statuses) == ["late", "shown"]
 
