@@ -29,6 +29,12 @@ async def test_it_quotes_the_conversation() -> None:
     assert "«Su pedido llega el martes.» (conversación)" in await answered(ask)
 
 
+async def test_it_does_not_quote_what_it_said_itself() -> None:
+    earlier = await answered(Ask("Quanto custa o plano família?", sources=(TARIFF,)))
+    ask = Ask("e o modelo de linguagem agora?", language="pt", history=(Turn(Role.ASSISTANT, earlier),))
+    assert "não encontrei nada" in await answered(ask)
+
+
 @pytest.mark.parametrize(
     ("question", "nothing"),
     [

@@ -96,7 +96,10 @@ def best_sentences(ask: Ask, language: str) -> list[_Sentence]:
 def _sentences(ask: Ask, language: str) -> Iterable[_Sentence]:
     for source in ask.sources:
         yield from _split(source.text, source.title or source.document_id, language, 1.0)
+    own = tuple(text for said in (_FOUND, _NOTHING) for text in said.values())
     for turn in reversed(ask.history):
+        if turn.text.startswith(own):
+            continue  # what it said itself rests on what was quoted
         yield from _split(turn.text, _CONVERSATION[language], language, 0.8)
 
 
