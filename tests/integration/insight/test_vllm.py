@@ -14,6 +14,7 @@ from malha.api.insight.v1 import insight_pb2 as api
 from malha.api.insight.v1 import rules_pb2
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
+from malha.text.pii import scrub_text
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.engine("vllm")]
 
@@ -39,8 +40,8 @@ async def relay(vllm: RunningVllm) -> AsyncIterator[Relay]:
 
 
 async def say_all(talk: Talk) -> dict[str, str]:
-    """What is said in the call, by segment."""
-    return {await talk.say(text, role, seconds=5): text for role, text in SAID}
+    """What is said in the call, by segment, as it may be seen."""
+    return {await talk.say(text, role, seconds=5): scrub_text(text, "pt-BR") for role, text in SAID}
 
 
 async def told_after(talk: Talk) -> tuple[list[api.Insight], float]:

@@ -39,6 +39,8 @@ BEGIN
 END
 $$;
 
+REVOKE EXECUTE ON FUNCTION malha_tell_insight() FROM PUBLIC;
+
 CREATE TRIGGER tell_insight_made AFTER INSERT ON insight FOR EACH ROW WHEN (NEW.status = 'shown') EXECUTE FUNCTION malha_tell_insight();
 
 CREATE TRIGGER tell_insight_shown AFTER UPDATE OF status ON insight FOR EACH ROW
