@@ -46,6 +46,7 @@ async def test_a_faultless_server_loses_nothing(loop_file: Path) -> None:
         "sample_rate": 16_000,
         "channels": 1,
         "roles": [],
+        "enable_insights": False,
     }
 
 
