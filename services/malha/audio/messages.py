@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
-
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.common.v1 import media_pb2, transcript_pb2
 from malha.audio.call import CallConfig
 from malha.audio.endpointing import EndpointConfig
 from malha.audio.events import Ack, CallEvent, Figures, Gap, Opened, Role, Segment, SpeechEnded, SpeechStarted, Warned
 from malha.audio.settings import AudioSettings
+from malha.runtime.durations import duration, seconds
 from malha.runtime.errors import InvalidArgument, UnsupportedFormat
 
 ENCODINGS = {
@@ -25,18 +24,6 @@ ROLES = {media_pb2.ROLE_UNSPECIFIED: Role.UNKNOWN, media_pb2.ROLE_AGENT: Role.AG
 ROLE_VALUES = {role: value for value, role in ROLES.items()}
 FEEDBACK_ACTIONS = {value: name.removeprefix("FEEDBACK_ACTION_").lower() for name, value in api.FeedbackAction.items()}
 DEFAULT_RATE = 16_000
-
-
-def duration(seconds: float) -> Duration:
-    """Seconds as a protobuf Duration."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
-
-
-def seconds(message: Duration) -> float:
-    """A protobuf Duration as seconds."""
-    return message.seconds + message.nanos / 1e9
 
 
 def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:

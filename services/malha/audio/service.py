@@ -15,7 +15,7 @@ from malha.audio.call import Call, CallConfig
 from malha.audio.call_store import CallStore
 from malha.audio.events import Opened, Warned
 from malha.audio.insights import CallInsights
-from malha.audio.messages import FEEDBACK_ACTIONS, call_config, duration, opened_message
+from malha.audio.messages import FEEDBACK_ACTIONS, call_config, opened_message
 from malha.audio.places import Places
 from malha.audio.progress import Progress
 from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
@@ -28,6 +28,7 @@ from malha.audio.texts import CallTexts, pipelines
 from malha.audio.timeline import MAX_POSITION
 from malha.audio.uploads import Upload, UploadDecoder, UploadLimits
 from malha.runtime import logs
+from malha.runtime.durations import duration
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, Unimplemented
 from malha.runtime.logs import Event
 from malha.runtime.mesh import identity

@@ -15,8 +15,8 @@ from malha.api.chat.v1 import chat_pb2 as api
 from malha.api.chat.v1 import chat_pb2_grpc
 from malha.insight.answers import Checked, check
 from malha.insight.domain import Draft, FewShot, InsightType, Offer, Request
-from malha.insight.messages import duration, seconds
 from malha.insight.prompts import Prompt, make_prompt
+from malha.runtime.durations import duration, seconds
 from malha.runtime.errors import Unavailable
 from malha.runtime.status import from_rpc_error
 

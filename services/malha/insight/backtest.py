@@ -11,10 +11,11 @@ from google.protobuf.message import DecodeError
 from malha.api.audio.v1 import audio_pb2
 from malha.api.insight.v1 import insight_pb2 as api
 from malha.insight.domain import Draft, InsightType, Utterance
-from malha.insight.messages import TYPE_OF, duration, rule_spec
+from malha.insight.messages import TYPE_OF, rule_spec
 from malha.insight.rules import Rules, RuleWatch
 from malha.insight.store import MOST_CHARACTERS
 from malha.insight.words import words
+from malha.runtime.durations import duration
 from malha.runtime.errors import InvalidArgument
 from malha.store.database import Database
 

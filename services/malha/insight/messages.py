@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from google.protobuf import json_format
-from google.protobuf.duration_pb2 import Duration
 
 from malha.api.common.v1 import media_pb2, transcript_pb2
 from malha.api.insight.v1 import insight_pb2 as api
@@ -14,6 +13,7 @@ from malha.insight.domain import Decision, Draft, Evidence, FewShot, InsightType
 from malha.insight.policy import CALL_CENTER, COUNTER, PolicySettings
 from malha.insight.specs import RuleSpec
 from malha.insight.store import MOST_CHARACTERS, Stored
+from malha.runtime.durations import duration, seconds
 
 TYPES: Final[Mapping[InsightType, rules_pb2.InsightType.ValueType]] = {
     InsightType.PARTIAL_SUMMARY: rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY,
@@ -29,18 +29,6 @@ DEFAULT_CONFIDENCE: Final = 0.8
 """Of a rule that names none."""
 ROLES: Final[Mapping[media_pb2.Role.ValueType, Role]] = {media_pb2.ROLE_AGENT: "agent", media_pb2.ROLE_CUSTOMER: "customer"}
 ROLE_VALUES: Final = {role: value for value, role in ROLES.items()}
-
-
-def duration(seconds: float) -> Duration:
-    """Seconds as a protobuf Duration."""
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
-
-
-def seconds(message: Duration) -> float:
-    """A protobuf Duration as seconds."""
-    return message.seconds + message.nanos / 1e9
 
 
 def utterance_of(segment: transcript_pb2.Segment, seq: int) -> Utterance:

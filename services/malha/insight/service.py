@@ -22,13 +22,14 @@ from malha.insight.builtin_rules import builtin_rules
 from malha.insight.checks import check_configuration, check_rule
 from malha.insight.domain import InsightType, Request
 from malha.insight.interactions import Interactions, Place
-from malha.insight.messages import TYPE_OF, few_shots_of, insight_message, rule_message, seconds, utterance_of
+from malha.insight.messages import TYPE_OF, few_shots_of, insight_message, rule_message, utterance_of
 from malha.insight.model import Models
 from malha.insight.session import Session, Surroundings
 from malha.insight.settings import InsightSettings
 from malha.insight.store import InsightStore
 from malha.insight.tenancy import TenantSetup, TenantSetups
 from malha.runtime.auth import Principal
+from malha.runtime.durations import seconds
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from malha.runtime.ids import uuid7
 from malha.runtime.mesh import identity
