@@ -7,12 +7,14 @@ thread reads the socket. It lets cancels be seen between two steps, and it ends 
 Background streams get a turn when no other stream wants one, so a live one waits for the step being done and no more. Where live streams
 alone want more than there is, background ones get the share that `malha.runtime.precedence` leaves them.
 
-An engine offers a factory ``def factory(options) -> Worker``; an attribute ``info`` of the worker is told to the host. Whatever a stream
-raises fails that stream only.
+An engine offers a factory ``def factory(options) -> Worker``; an attribute ``info`` of the worker is told to the host. Where a stream's last
+output is what somebody waits for (the final of an utterance), the worker says ``ended_first = True``: streams whose input has ended then go
+before those that still get some, the one that ended first before all. Whatever a stream raises fails that stream only.
 """
 
 import contextlib
 import importlib
+import math
 import os
 import pickle
 import signal
@@ -83,6 +85,8 @@ class _Stream:
     last: bool = False
     queued: bool = False
     cancelled: bool = False
+    ended_at: float = math.inf
+    """When its input ended: the end may lie in the inbox yet."""
 
     @property
     def runnable(self) -> bool:
@@ -95,6 +99,7 @@ class _Turns:
     current: "_Turns | None" = None
 
     def __init__(self, credit: int) -> None:
+        self.ended_first = False
         self.live: deque[_Stream] = deque()
         self._background: deque[_Stream] = deque()
         self._cancelled: deque[_Stream] = deque()
@@ -112,7 +117,10 @@ class _Turns:
             if stream is None:
                 return
             if kind in _INPUTS:
-                stream.inbox.append((kind, body, time.monotonic()))
+                now = time.monotonic()
+                stream.inbox.append((kind, body, now))
+                if kind == Kind.FINISH:
+                    stream.ended_at = now
             elif kind == Kind.CREDIT:
                 stream.credit += COUNT.unpack(body)[0]
             elif kind == Kind.CANCEL:
@@ -126,7 +134,7 @@ class _Turns:
                 return self._cancelled.popleft()
             if self._precedence.background_next(live=bool(self.live), background=bool(self._background)):
                 return self._background.popleft()
-            return self.live.popleft() if self.live else None
+            return self._next_live() if self.live else None
 
     def wait(self) -> None:
         """Block until some stream can run."""
@@ -151,6 +159,13 @@ class _Turns:
     def forget(self, stream: _Stream) -> None:
         with self._changed:
             del self._streams[stream.identifier]
+
+    def _next_live(self) -> _Stream:
+        if not self.ended_first:
+            return self.live.popleft()
+        stream = min(self.live, key=lambda stream: stream.ended_at)  # of those without an end, the one whose turn it is
+        self.live.remove(stream)
+        return stream
 
     def _queue(self, stream: _Stream, *, first: bool = False) -> None:
         queue = self._background if stream.background else self.live
@@ -299,6 +314,7 @@ def _load(factory: str, options: object) -> Worker:
 def _serve(factory: str, configuration: Configuration, connection: socket.socket, turns: _Turns) -> None:
     try:
         worker = _load(factory, configuration.options)
+        turns.ended_first = getattr(worker, "ended_first", False)
         ready = encode(Kind.READY, 0, getattr(worker, "info", None))
     except Exception as error:
         connection.sendall(_failure(0, error))

@@ -187,3 +187,21 @@ async def test_a_background_stream_that_gives_up_waiting_keeps_nothing():
     await engine.leave("b1")
     await engine.come("b3", background=True)
     assert engine.inside == ["b3"]
+
+
+def test_where_ends_are_waited_for_the_stream_that_ended_first_goes_first_and_the_others_in_turn():
+    turns = open_streams(live=(1, 2, 3, 4))
+    turns.ended_first = True
+    for identifier in (3, 2):
+        turns.accept(Kind.FINISH, identifier, b"")
+    assert turns_of(turns, 2) == [3, 3]
+    ended = turns.take()
+    assert ended is not None
+    turns.forget(ended)
+    turns.give_back(ended)
+    assert turns_of(turns, 2) == [2, 2]
+    ended = turns.take()
+    assert ended is not None
+    turns.forget(ended)
+    turns.give_back(ended)
+    assert turns_of(turns, 4) == [1, 4, 1, 4]

@@ -32,6 +32,8 @@ SLICE_BYTES = SAMPLE_RATE_HERTZ * SAMPLE_BYTES // 4
 class PocketSphinxWorker:
     """A pool of decoders over one model."""
 
+    ended_first = True
+
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
         self._cepstra = _Cepstra()
