@@ -87,6 +87,7 @@ def _start(fields: Fields) -> Opening:
         pace=fields.choice("pace", PACES) or api.PACE_LIVE,
         vad=api.VadSettings(threshold_multiplier=vad.number("threshold_multiplier"), min_energy=vad.number("min_energy")),
         window=api.Window(batch=_duration(fields, "batch_window_sec"), max_batch=_duration(fields, "max_batch_window_sec")),
+        denoise=fields.flag("enable_denoise"),
         diarize=fields.flag("enable_diarization"),
         insights=fields.flag("enable_insights"),
         insight=api.InsightSettings(policy=fields.text("insight_policy")),

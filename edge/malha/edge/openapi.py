@@ -58,6 +58,7 @@ _RECORDING: Schema = {
             "description": "BCP 47 tag, or several with commas; `auto` or empty: detected, or the engine's only language.",
         },
         "model": {**_TEXT, "description": "The recogniser's model, such as `whisper/medium`; empty: its default."},
+        "enable_denoise": _FLAG,
         "enable_diarization": _FLAG,
         "enable_alignment": _FLAG,
         "words": {**_FLAG, "description": "Whether segments carry words with times. Default true."},

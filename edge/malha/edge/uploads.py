@@ -44,7 +44,7 @@ BODY_SECONDS = 30.0
 LINGER_SECONDS = 2.0
 """How long a refused client may still send, and at most as much as one that is not refused."""
 FLAGS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False, "": False}
-FIELDS = ("language", "model", "enable_diarization", "enable_alignment", "words", "roles")
+FIELDS = ("language", "model", "enable_denoise", "enable_diarization", "enable_alignment", "words", "roles")
 
 
 class Incoming(Protocol):
@@ -197,6 +197,7 @@ def opening(fields: Mapping[str, str]) -> api.Open:
         format=media_pb2.AudioFormat(encoding=media_pb2.ENCODING_FILE),
         channels=[api.Channel(role=role) for role in roles],
         pace=api.PACE_BATCH,
+        denoise=_flag(fields, "enable_denoise"),
         diarize=_flag(fields, "enable_diarization"),
         model=fields.get("model", ""),
         interim=False,

@@ -49,6 +49,7 @@ class CallConfig:
     threshold_multiplier: float
     min_energy: float
     endpoint: EndpointConfig
+    denoise: bool = False
 
 
 RecogniserFactory = Callable[[int, Listener], ChannelRecogniser]
@@ -306,7 +307,7 @@ class Call:
         footing = Footing(self._track.samples(known.footing.frame), *known.footing[1:]) if known is not None else START
         voice = VoiceActivity(rate, self._config.threshold_multiplier, self._config.min_energy, footing)
         recogniser = self._recogniser(rate, self._results.listener)
-        channel = Channel(index, role, Endpointer(voice, self._config.endpoint, rate), recogniser)
+        channel = Channel(index, role, Endpointer(voice, self._config.endpoint, rate, denoise=self._config.denoise), recogniser)
         if known is not None:
             channel.restore(known)
         return channel

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from malha.audio.denoise import Denoiser
 from malha.audio.vad import FRAME_SECONDS, Footing, Samples, VoiceActivity
 
 START_WINDOW_FRAMES, START_VOICED_FRAMES = 6, 4
@@ -61,8 +62,11 @@ EndpointEvent = Started | Speech | Ended
 class Endpointer:
     """Cuts one channel into utterances."""
 
-    def __init__(self, voice: VoiceActivity, config: EndpointConfig, sample_rate: int) -> None:
+    def __init__(self, voice: VoiceActivity, config: EndpointConfig, sample_rate: int, *, denoise: bool = False) -> None:
+        """With ``denoise`` utterances are told without noise. What is voice is judged by the audio as it came, as by every owner of the call."""
         self._voice = voice
+        self._rate = sample_rate
+        self._denoise = denoise
         self._frame = voice.frame_samples
         self._hangover = _frames(config.hangover_seconds)
         self._batch = _frames(config.batch_window_seconds)
@@ -71,7 +75,7 @@ class Endpointer:
         self._lead = int(LEAD_SECONDS * sample_rate)
         self._tail = int(TAIL_SECONDS * sample_rate)
         self._search = _frames(QUIET_SEARCH_SECONDS)
-        self._audio = _Audio()
+        self._audio = self._make_audio()
         self.incremental = False
         """Whether an utterance's audio is told as it comes; if not, all of it just before its `Ended`."""
         self._begin_run()
@@ -184,8 +188,11 @@ class Endpointer:
     def restart(self) -> None:
         """Begin a new run at sample 0: audio is missing before it. The open utterance must have been flushed."""
         self._voice.reset(0)
-        self._audio = _Audio()
+        self._audio = self._make_audio()
         self._begin_run()
+
+    def _make_audio(self) -> "_Audio":
+        return _CleanAudio(self._rate, self._voice) if self._denoise else _Audio()
 
     def _start(self) -> Started:
         first = self._history.bit_length()
@@ -270,3 +277,33 @@ class _Audio:
         while pieces and pieces[0][0] + pieces[0][1].size <= start:
             pieces.popleft()
         self.start = pieces[0][0] if pieces else self.end
+
+
+class _CleanAudio(_Audio):
+    """Audio that is read without its noise, but for the last moment, which the filter has not done: that is read as it came."""
+
+    def __init__(self, sample_rate: int, voice: VoiceActivity) -> None:
+        super().__init__()
+        self._rate = sample_rate
+        self._voice = voice
+        self._denoiser: Denoiser | None = None
+        self._clean = _Audio()
+
+    def append(self, samples: Samples) -> None:
+        if self._denoiser is None:
+            self._denoiser = Denoiser(self._rate)
+        super().append(samples)
+        self._clean.append(self._denoiser.feed(samples, self._voice.noise_floor))
+
+    def skip(self, samples: int) -> None:
+        super().skip(samples)
+        self._denoiser, self._clean = None, _Audio()
+        self._clean.skip(self.end)
+
+    def read(self, start: int, end: int) -> bytes:
+        ready = min(max(start, self._clean.end), end)
+        return self._clean.read(start, ready) + super().read(ready, end)
+
+    def drop_before(self, start: int) -> None:
+        super().drop_before(start)
+        self._clean.drop_before(start)

@@ -65,6 +65,7 @@ def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:
         threshold_multiplier=vad.threshold_multiplier if vad.HasField("threshold_multiplier") else settings.vad_threshold_multiplier,
         min_energy=vad.min_energy if vad.HasField("min_energy") else settings.vad_min_energy,
         endpoint=endpoint,
+        denoise=opening.denoise,
     )
 
 

@@ -228,9 +228,8 @@ class AudioStreamService:
             message.resume_from, message.resume_from_frame = call.resumed_from
         teller.opened(message)
         log.info(Event.CALL_OPENED, session=session_id, encoding=config.encoding, channels=config.channels, engine=opened.engine)
-        for wanted, what in ((opening.denoise, "noise reduction"), (opening.diarize, "diarization")):
-            if wanted:
-                teller.tell(Warned(NOT_IN_THIS_VERSION, f"{what}: not in this version of Malha"), 0)
+        if opening.diarize:
+            teller.tell(Warned(NOT_IN_THIS_VERSION, "diarization: not in this version of Malha"), 0)
 
     async def _listen(self, stream: AudioStream, call: Call, teller: Teller) -> None:
         async for request in stream:

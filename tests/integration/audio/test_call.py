@@ -227,9 +227,17 @@ async def test_keys_are_counted_and_never_told(caller: Caller) -> None:
 
 
 async def test_what_this_version_lacks_is_warned_about(caller: Caller) -> None:
-    await caller.open(insights=True, diarize=True, denoise=True)
+    await caller.open(insights=True, diarize=True)
     await caller.finish()
-    assert [warning.reason for warning in caller.of("warning")] == ["NOT_IN_THIS_VERSION"] * 3
+    assert [warning.reason for warning in caller.of("warning")] == ["NOT_IN_THIS_VERSION"] * 2
+
+
+async def test_without_its_noise_a_call_has_the_same_utterances(caller: Caller) -> None:
+    await caller.open(denoise=True)
+    await caller.send(SENTENCES)
+    await caller.finish()
+    assert len(caller.finals) == 2
+    assert caller.of("warning") == []
 
 
 async def test_acks_let_the_caller_forget(caller: Caller) -> None:
