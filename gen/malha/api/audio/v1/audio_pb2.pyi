@@ -273,6 +273,7 @@ class Open(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     INSIGHT_FIELD_NUMBER: _builtins.int
     VERBATIM_FIELD_NUMBER: _builtins.int
+    ALIGN_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """The conversation this call belongs to; made where it does not exist."""
     tenant_id: _builtins.str
@@ -293,6 +294,10 @@ class Open(_message.Message):
     """Whether segments carry words with times."""
     verbatim: _builtins.bool
     """Whether text stays as it was spoken: with fillers, numbers in words, and no glossary. It is scrubbed all the same."""
+    align: _builtins.bool
+    """Whether the words of segments are timed by aligning their text with the audio, instead of by the recogniser. Means `words`. Where nothing
+    aligns the language, a warning says so and the recogniser's times stand.
+    """
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """BCP 47 tags of what may be spoken, the likeliest first. Empty: the engine detects, or its only language."""
@@ -336,10 +341,11 @@ class Open(_message.Message):
         words: _builtins.bool = ...,
         insight: Global___InsightSettings | None = ...,
         verbatim: _builtins.bool = ...,
+        align: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "format", b"format", "insight", b"insight", "interim", b"interim", "vad", b"vad", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "channels", b"channels", "conversation_id", b"conversation_id", "denoise", b"denoise", "diarize", b"diarize", "format", b"format", "insight", b"insight", "insights", b"insights", "interim", b"interim", "languages", b"languages", "model", b"model", "pace", b"pace", "tenant_id", b"tenant_id", "vad", b"vad", "verbatim", b"verbatim", "window", b"window", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_interim", b"_interim", "align", b"align", "channels", b"channels", "conversation_id", b"conversation_id", "denoise", b"denoise", "diarize", b"diarize", "format", b"format", "insight", b"insight", "insights", b"insights", "interim", b"interim", "languages", b"languages", "model", b"model", "pace", b"pace", "tenant_id", b"tenant_id", "vad", b"vad", "verbatim", b"verbatim", "window", b"window", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__interim: _TypeAlias = _typing.Literal["interim"]  # noqa: Y015
     _WhichOneofArgType__interim: _TypeAlias = _typing.Literal["_interim", b"_interim"]  # noqa: Y015

@@ -405,6 +405,7 @@ class MessageEnd(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that answered, after any fallback."""
     prompt_tokens: _builtins.int
@@ -439,6 +440,10 @@ class MessageEnd(_message.Message):
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """What it quotes of the knowledge base."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """When to ask again, where the answer failed and a model's server said when; unset otherwise."""
+
     def __init__(
         self,
         *,
@@ -455,10 +460,11 @@ class MessageEnd(_message.Message):
         message_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         engine: _builtins.str = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_token", b"first_token", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_token", b"first_token", "retry_after", b"retry_after", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "citations", b"citations", "completion_tokens", b"completion_tokens", "cost", b"cost", "degraded", b"degraded", "engine", b"engine", "finish_reason", b"finish_reason", "first_token", b"first_token", "message_id", b"message_id", "model", b"model", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "citations", b"citations", "completion_tokens", b"completion_tokens", "cost", b"cost", "degraded", b"degraded", "engine", b"engine", "finish_reason", b"finish_reason", "first_token", b"first_token", "message_id", b"message_id", "model", b"model", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "retry_after", b"retry_after", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1004,8 +1010,11 @@ class EmbedResponse(_message.Message):
 
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that made them."""
+    prompt_tokens: _builtins.int
+    """Tokens read, about: servers do not count them alike."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """One for each text, in order."""
@@ -1015,10 +1024,11 @@ class EmbedResponse(_message.Message):
         *,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         model: _builtins.str = ...,
+        prompt_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "model", b"model", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

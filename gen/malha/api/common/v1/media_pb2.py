@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmalha/api/common/v1/media.proto\x12\x13malha.api.common.v1\x1a\x1b\x62uf/validate/validate.proto\"\xe2\x01\n\x0b\x41udioFormat\x12\x45\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1d.malha.api.common.v1.EncodingB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08\x65ncoding\x12=\n\x11sample_rate_hertz\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xf7\x02(\xc0>H\x00R\x0fsampleRateHertz\x88\x01\x01\x12*\n\x08\x63hannels\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x02(\x01H\x01R\x08\x63hannels\x88\x01\x01\x42\x14\n\x12_sample_rate_hertzB\x0b\n\t_channels\"L\n\x06\x45ngine\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model*\xa9\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45NCODING_PCM16\x10\x01\x12\x12\n\x0e\x45NCODING_MULAW\x10\x02\x12\x11\n\rENCODING_ALAW\x10\x03\x12\x10\n\x0c\x45NCODING_WAV\x10\x04\x12\x11\n\rENCODING_WEBM\x10\x05\x12\x10\n\x0c\x45NCODING_OGG\x10\x06\x12\x11\n\rENCODING_FILE\x10\x07*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_AGENT\x10\x01\x12\x11\n\rROLE_CUSTOMER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmalha/api/common/v1/media.proto\x12\x13malha.api.common.v1\x1a\x1b\x62uf/validate/validate.proto\"\xe2\x01\n\x0b\x41udioFormat\x12\x45\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1d.malha.api.common.v1.EncodingB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08\x65ncoding\x12=\n\x11sample_rate_hertz\x18\x02 \x01(\x05\x42\x0c\xbaH\t\x1a\x07\x18\x80\xf7\x02(\xc0>H\x00R\x0fsampleRateHertz\x88\x01\x01\x12*\n\x08\x63hannels\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x02(\x01H\x01R\x08\x63hannels\x88\x01\x01\x42\x14\n\x12_sample_rate_hertzB\x0b\n\t_channels\"L\n\x06\x45ngine\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model*\xbb\x01\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x45NCODING_PCM16\x10\x01\x12\x12\n\x0e\x45NCODING_MULAW\x10\x02\x12\x11\n\rENCODING_ALAW\x10\x03\x12\x10\n\x0c\x45NCODING_WAV\x10\x04\x12\x11\n\rENCODING_WEBM\x10\x05\x12\x10\n\x0c\x45NCODING_OGG\x10\x06\x12\x11\n\rENCODING_FILE\x10\x07\x12\x10\n\x0c\x45NCODING_MP3\x10\x08*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_AGENT\x10\x01\x12\x11\n\rROLE_CUSTOMER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIOFORMAT'].fields_by_name['channels']._loaded_options = None
   _globals['_AUDIOFORMAT'].fields_by_name['channels']._serialized_options = b'\272H\006\032\004\030\002(\001'
   _globals['_ENCODING']._serialized_start=393
-  _globals['_ENCODING']._serialized_end=562
-  _globals['_ROLE']._serialized_start=564
-  _globals['_ROLE']._serialized_end=627
+  _globals['_ENCODING']._serialized_end=580
+  _globals['_ROLE']._serialized_start=582
+  _globals['_ROLE']._serialized_end=645
   _globals['_AUDIOFORMAT']._serialized_start=86
   _globals['_AUDIOFORMAT']._serialized_end=312
   _globals['_ENGINE']._serialized_start=314

@@ -39,6 +39,8 @@ class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.Val
     """A live Ogg stream holding Opus (RFC 7845)."""
     ENCODING_FILE: _Encoding.ValueType  # 7
     """A whole file, recognised by its content: WAV, FLAC, MP3, Ogg, WebM or MP4. Only for pace BATCH."""
+    ENCODING_MP3: _Encoding.ValueType  # 8
+    """MP3 frames (MPEG-1/2/2.5 layer III), one after the other. Only of what Synthesize makes; a recording of it is sent as FILE."""
 
 class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
     """How audio bytes are to be read."""
@@ -59,6 +61,8 @@ ENCODING_OGG: Encoding.ValueType  # 6
 """A live Ogg stream holding Opus (RFC 7845)."""
 ENCODING_FILE: Encoding.ValueType  # 7
 """A whole file, recognised by its content: WAV, FLAC, MP3, Ogg, WebM or MP4. Only for pace BATCH."""
+ENCODING_MP3: Encoding.ValueType  # 8
+"""MP3 frames (MPEG-1/2/2.5 layer III), one after the other. Only of what Synthesize makes; a recording of it is sent as FILE."""
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
 
 class _Role:

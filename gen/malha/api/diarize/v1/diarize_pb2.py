@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"malha/api/diarize/v1/diarize.proto\x12\x14malha.api.diarize.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xc1\x01\n\x0e\x44iarizeRequest\x12\x30\n\x04open\x18\x01 \x01(\x0b\x32\x1a.malha.api.diarize.v1.OpenH\x00R\x04open\x12\x33\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1b.malha.api.diarize.v1.AudioH\x00R\x05\x61udio\x12\x36\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1c.malha.api.diarize.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xa8\x01\n\x04Open\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12\x31\n\x0cmax_speakers\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x01H\x00R\x0bmaxSpeakers\x88\x01\x01\x12\x1a\n\x08identify\x18\x03 \x01(\x08R\x08identifyB\x0f\n\r_max_speakers\",\n\x05\x41udio\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x08\n\x06\x46inish\"\x87\x02\n\x0f\x44iarizeResponse\x12\x36\n\x06opened\x18\x01 \x01(\x0b\x32\x1c.malha.api.diarize.v1.OpenedH\x00R\x06opened\x12\x30\n\x04turn\x18\x02 \x01(\x0b\x32\x1a.malha.api.diarize.v1.TurnH\x00R\x04turn\x12I\n\rspeaker_match\x18\x03 \x01(\x0b\x32\".malha.api.diarize.v1.SpeakerMatchH\x00R\x0cspeakerMatch\x12\x36\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1c.malha.api.diarize.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"=\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\"\x9a\x01\n\x04Turn\x12\x18\n\x07speaker\x18\x01 \x01(\tR\x07speaker\x12/\n\x05start\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12\x1a\n\x08revision\x18\x04 \x01(\rR\x08revision\"@\n\tCandidate\x12\x1d\n\nspeaker_id\x18\x01 \x01(\tR\tspeakerId\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05score\"\x83\x01\n\x0cSpeakerMatch\x12\x18\n\x07speaker\x18\x01 \x01(\tR\x07speaker\x12\x10\n\x03top\x18\x02 \x01(\tR\x03top\x12\x14\n\x05score\x18\x03 \x01(\x01R\x05score\x12\x31\n\x03\x61ll\x18\x04 \x03(\x0b\x32\x1f.malha.api.diarize.v1.CandidateR\x03\x61ll\"$\n\x06\x43losed\x12\x1a\n\x08speakers\x18\x01 \x01(\rR\x08speakers\"\x8e\x01\n\x14\x45nrollSpeakerRequest\x12)\n\nspeaker_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tspeakerId\x12 \n\x05\x61udio\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x08R\x05\x61udio\x12)\n\nconsent_id\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tconsentId\"J\n\x15\x45nrollSpeakerResponse\x12\x31\n\x06speech\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06speech\"\x15\n\x13ListSpeakersRequest\"7\n\x14ListSpeakersResponse\x12\x1f\n\x0bspeaker_ids\x18\x01 \x03(\tR\nspeakerIds\"A\n\x14\x44\x65leteSpeakerRequest\x12)\n\nspeaker_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tspeakerId\"\x17\n\x15\x44\x65leteSpeakerResponse2\x87\x04\n\x0e\x44iarizeService\x12Z\n\x07\x44iarize\x12$.malha.api.diarize.v1.DiarizeRequest\x1a%.malha.api.diarize.v1.DiarizeResponse(\x01\x30\x01\x12\x85\x01\n\rEnrollSpeaker\x12*.malha.api.diarize.v1.EnrollSpeakerRequest\x1a+.malha.api.diarize.v1.EnrollSpeakerResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/speakers:\x01*\x12\x7f\n\x0cListSpeakers\x12).malha.api.diarize.v1.ListSpeakersRequest\x1a*.malha.api.diarize.v1.ListSpeakersResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/speakers\x12\x8f\x01\n\rDeleteSpeaker\x12*.malha.api.diarize.v1.DeleteSpeakerRequest\x1a+.malha.api.diarize.v1.DeleteSpeakerResponse\"%\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/speakers/{speaker_id}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"malha/api/diarize/v1/diarize.proto\x12\x14malha.api.diarize.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xc1\x01\n\x0e\x44iarizeRequest\x12\x30\n\x04open\x18\x01 \x01(\x0b\x32\x1a.malha.api.diarize.v1.OpenH\x00R\x04open\x12\x33\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1b.malha.api.diarize.v1.AudioH\x00R\x05\x61udio\x12\x36\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x1c.malha.api.diarize.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xc8\x01\n\x04Open\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12\x31\n\x0cmax_speakers\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x01H\x00R\x0bmaxSpeakers\x88\x01\x01\x12\x1a\n\x08identify\x18\x03 \x01(\x08R\x08identify\x12\x1e\n\nbackground\x18\x04 \x01(\x08R\nbackgroundB\x0f\n\r_max_speakers\",\n\x05\x41udio\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x08\n\x06\x46inish\"\x87\x02\n\x0f\x44iarizeResponse\x12\x36\n\x06opened\x18\x01 \x01(\x0b\x32\x1c.malha.api.diarize.v1.OpenedH\x00R\x06opened\x12\x30\n\x04turn\x18\x02 \x01(\x0b\x32\x1a.malha.api.diarize.v1.TurnH\x00R\x04turn\x12I\n\rspeaker_match\x18\x03 \x01(\x0b\x32\".malha.api.diarize.v1.SpeakerMatchH\x00R\x0cspeakerMatch\x12\x36\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1c.malha.api.diarize.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\x9a\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12!\n\x0cmax_speakers\x18\x02 \x01(\x05R\x0bmaxSpeakers\x12\x1a\n\x08identify\x18\x03 \x01(\x08R\x08identify\x12\x1c\n\tthreshold\x18\x04 \x01(\x01R\tthreshold\"\xc4\x01\n\x04Turn\x12\x0e\n\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n\x08revision\x18\x02 \x01(\rR\x08revision\x12\x18\n\x07speaker\x18\x03 \x01(\tR\x07speaker\x12/\n\x05start\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12\x18\n\x07\x63hannel\x18\x06 \x01(\x05R\x07\x63hannel\"@\n\tCandidate\x12\x1d\n\nspeaker_id\x18\x01 \x01(\tR\tspeakerId\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05score\"\xb6\x01\n\x0cSpeakerMatch\x12\x18\n\x07speaker\x18\x01 \x01(\tR\x07speaker\x12\x10\n\x03top\x18\x02 \x01(\tR\x03top\x12\x14\n\x05score\x18\x03 \x01(\x01R\x05score\x12\x31\n\x03\x61ll\x18\x04 \x03(\x0b\x32\x1f.malha.api.diarize.v1.CandidateR\x03\x61ll\x12\x31\n\x06speech\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06speech\"\x88\x01\n\x06\x43losed\x12\x1a\n\x08speakers\x18\x01 \x01(\rR\x08speakers\x12/\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\x12\x31\n\x06speech\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06speech\"\xe5\x01\n\x14\x45nrollSpeakerRequest\x12>\n\nspeaker_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[0-9A-Za-z._:@-]*$R\tspeakerId\x12\"\n\x05\x61udio\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xfc\x01R\x05\x61udio\x12>\n\nconsent_id\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[0-9A-Za-z._:/-]*$R\tconsentId\x12)\n\x0b\x63ustomer_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\ncustomerId\"P\n\x15\x45nrollSpeakerResponse\x12\x37\n\x07speaker\x18\x01 \x01(\x0b\x32\x1d.malha.api.diarize.v1.SpeakerR\x07speaker\"\xee\x01\n\x07Speaker\x12\x1d\n\nspeaker_id\x18\x01 \x01(\tR\tspeakerId\x12\x1d\n\nconsent_id\x18\x02 \x01(\tR\tconsentId\x12\x1f\n\x0b\x63ustomer_id\x18\x03 \x01(\tR\ncustomerId\x12\x31\n\x06speech\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06speech\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"g\n\x13ListSpeakersRequest\x12\'\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"y\n\x14ListSpeakersResponse\x12\x39\n\x08speakers\x18\x01 \x03(\x0b\x32\x1d.malha.api.diarize.v1.SpeakerR\x08speakers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"A\n\x14\x44\x65leteSpeakerRequest\x12)\n\nspeaker_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\tspeakerId\"\x17\n\x15\x44\x65leteSpeakerResponse2\x87\x04\n\x0e\x44iarizeService\x12Z\n\x07\x44iarize\x12$.malha.api.diarize.v1.DiarizeRequest\x1a%.malha.api.diarize.v1.DiarizeResponse(\x01\x30\x01\x12\x85\x01\n\rEnrollSpeaker\x12*.malha.api.diarize.v1.EnrollSpeakerRequest\x1a+.malha.api.diarize.v1.EnrollSpeakerResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/speakers:\x01*\x12\x7f\n\x0cListSpeakers\x12).malha.api.diarize.v1.ListSpeakersRequest\x1a*.malha.api.diarize.v1.ListSpeakersResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/speakers\x12\x8f\x01\n\rDeleteSpeaker\x12*.malha.api.diarize.v1.DeleteSpeakerRequest\x1a+.malha.api.diarize.v1.DeleteSpeakerResponse\"%\x82\xd3\xe4\x93\x02\x1f*\x1d/api/v1/speakers/{speaker_id}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +45,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDIO'].fields_by_name['content']._loaded_options = None
   _globals['_AUDIO'].fields_by_name['content']._serialized_options = b'\272H\006z\004\030\200\200@'
   _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['speaker_id']._loaded_options = None
-  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['speaker_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['speaker_id']._serialized_options = b'\272H\034r\032\020\001\030\200\0012\023^[0-9A-Za-z._:@-]*$'
   _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['audio']._loaded_options = None
-  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['audio']._serialized_options = b'\272H\007z\005\030\200\200\200\010'
+  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['audio']._serialized_options = b'\272H\tz\007\020\001\030\200\200\374\001'
   _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['consent_id']._loaded_options = None
-  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['consent_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['consent_id']._serialized_options = b'\272H\034r\032\020\001\030\200\0012\023^[0-9A-Za-z._:/-]*$'
+  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['customer_id']._loaded_options = None
+  _globals['_ENROLLSPEAKERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_LISTSPEAKERSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTSPEAKERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_LISTSPEAKERSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTSPEAKERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_DELETESPEAKERREQUEST'].fields_by_name['speaker_id']._loaded_options = None
   _globals['_DELETESPEAKERREQUEST'].fields_by_name['speaker_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_DIARIZESERVICE'].methods_by_name['EnrollSpeaker']._loaded_options = None
@@ -57,38 +64,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIARIZESERVICE'].methods_by_name['ListSpeakers']._serialized_options = b'\202\323\344\223\002\022\022\020/api/v1/speakers'
   _globals['_DIARIZESERVICE'].methods_by_name['DeleteSpeaker']._loaded_options = None
   _globals['_DIARIZESERVICE'].methods_by_name['DeleteSpeaker']._serialized_options = b'\202\323\344\223\002\037*\035/api/v1/speakers/{speaker_id}'
-  _globals['_DIARIZEREQUEST']._serialized_start=185
-  _globals['_DIARIZEREQUEST']._serialized_end=378
-  _globals['_OPEN']._serialized_start=381
-  _globals['_OPEN']._serialized_end=549
-  _globals['_AUDIO']._serialized_start=551
-  _globals['_AUDIO']._serialized_end=595
-  _globals['_FINISH']._serialized_start=597
-  _globals['_FINISH']._serialized_end=605
-  _globals['_DIARIZERESPONSE']._serialized_start=608
-  _globals['_DIARIZERESPONSE']._serialized_end=871
-  _globals['_OPENED']._serialized_start=873
-  _globals['_OPENED']._serialized_end=934
-  _globals['_TURN']._serialized_start=937
-  _globals['_TURN']._serialized_end=1091
-  _globals['_CANDIDATE']._serialized_start=1093
-  _globals['_CANDIDATE']._serialized_end=1157
-  _globals['_SPEAKERMATCH']._serialized_start=1160
-  _globals['_SPEAKERMATCH']._serialized_end=1291
-  _globals['_CLOSED']._serialized_start=1293
-  _globals['_CLOSED']._serialized_end=1329
-  _globals['_ENROLLSPEAKERREQUEST']._serialized_start=1332
-  _globals['_ENROLLSPEAKERREQUEST']._serialized_end=1474
-  _globals['_ENROLLSPEAKERRESPONSE']._serialized_start=1476
-  _globals['_ENROLLSPEAKERRESPONSE']._serialized_end=1550
-  _globals['_LISTSPEAKERSREQUEST']._serialized_start=1552
-  _globals['_LISTSPEAKERSREQUEST']._serialized_end=1573
-  _globals['_LISTSPEAKERSRESPONSE']._serialized_start=1575
-  _globals['_LISTSPEAKERSRESPONSE']._serialized_end=1630
-  _globals['_DELETESPEAKERREQUEST']._serialized_start=1632
-  _globals['_DELETESPEAKERREQUEST']._serialized_end=1697
-  _globals['_DELETESPEAKERRESPONSE']._serialized_start=1699
-  _globals['_DELETESPEAKERRESPONSE']._serialized_end=1722
-  _globals['_DIARIZESERVICE']._serialized_start=1725
-  _globals['_DIARIZESERVICE']._serialized_end=2244
+  _globals['_DIARIZEREQUEST']._serialized_start=218
+  _globals['_DIARIZEREQUEST']._serialized_end=411
+  _globals['_OPEN']._serialized_start=414
+  _globals['_OPEN']._serialized_end=614
+  _globals['_AUDIO']._serialized_start=616
+  _globals['_AUDIO']._serialized_end=660
+  _globals['_FINISH']._serialized_start=662
+  _globals['_FINISH']._serialized_end=670
+  _globals['_DIARIZERESPONSE']._serialized_start=673
+  _globals['_DIARIZERESPONSE']._serialized_end=936
+  _globals['_OPENED']._serialized_start=939
+  _globals['_OPENED']._serialized_end=1093
+  _globals['_TURN']._serialized_start=1096
+  _globals['_TURN']._serialized_end=1292
+  _globals['_CANDIDATE']._serialized_start=1294
+  _globals['_CANDIDATE']._serialized_end=1358
+  _globals['_SPEAKERMATCH']._serialized_start=1361
+  _globals['_SPEAKERMATCH']._serialized_end=1543
+  _globals['_CLOSED']._serialized_start=1546
+  _globals['_CLOSED']._serialized_end=1682
+  _globals['_ENROLLSPEAKERREQUEST']._serialized_start=1685
+  _globals['_ENROLLSPEAKERREQUEST']._serialized_end=1914
+  _globals['_ENROLLSPEAKERRESPONSE']._serialized_start=1916
+  _globals['_ENROLLSPEAKERRESPONSE']._serialized_end=1996
+  _globals['_SPEAKER']._serialized_start=1999
+  _globals['_SPEAKER']._serialized_end=2237
+  _globals['_LISTSPEAKERSREQUEST']._serialized_start=2239
+  _globals['_LISTSPEAKERSREQUEST']._serialized_end=2342
+  _globals['_LISTSPEAKERSRESPONSE']._serialized_start=2344
+  _globals['_LISTSPEAKERSRESPONSE']._serialized_end=2465
+  _globals['_DELETESPEAKERREQUEST']._serialized_start=2467
+  _globals['_DELETESPEAKERREQUEST']._serialized_end=2532
+  _globals['_DELETESPEAKERRESPONSE']._serialized_start=2534
+  _globals['_DELETESPEAKERRESPONSE']._serialized_end=2557
+  _globals['_DIARIZESERVICE']._serialized_start=2560
+  _globals['_DIARIZESERVICE']._serialized_end=3079
 # @@protoc_insertion_point(module_scope)

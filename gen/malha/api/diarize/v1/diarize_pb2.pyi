@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from malha.api.common.v1 import media_pb2 as _media_pb2
 import builtins as _builtins
@@ -67,13 +68,16 @@ class Open(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     MAX_SPEAKERS_FIELD_NUMBER: _builtins.int
     IDENTIFY_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
     max_speakers: _builtins.int
-    """At most this many speakers; unset: found out."""
+    """At most this many speakers; unset: found out. Of two channels each has one."""
     identify: _builtins.bool
-    """Whether to match speakers against the enrolled."""
+    """Whether to compare speakers with the enrolled."""
+    background: _builtins.bool
+    """A recording rather than a live call: turns come only after `finish`, and live streams go first."""
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
-        """How to read the audio. Required."""
+        """How to read the audio. Required. PCM16 of one or two channels; of two, the channel is the speaker."""
 
     def __init__(
         self,
@@ -81,10 +85,11 @@ class Open(_message.Message):
         format: _media_pb2.AudioFormat | None = ...,
         max_speakers: _builtins.int | None = ...,
         identify: _builtins.bool = ...,
+        background: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_speakers", b"_max_speakers", "format", b"format", "max_speakers", b"max_speakers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_speakers", b"_max_speakers", "format", b"format", "identify", b"identify", "max_speakers", b"max_speakers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_speakers", b"_max_speakers", "background", b"background", "format", b"format", "identify", b"identify", "max_speakers", b"max_speakers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_speakers: _TypeAlias = _typing.Literal["max_speakers"]  # noqa: Y015
     _WhichOneofArgType__max_speakers: _TypeAlias = _typing.Literal["_max_speakers", b"_max_speakers"]  # noqa: Y015
@@ -182,6 +187,15 @@ class Opened(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENGINE_FIELD_NUMBER: _builtins.int
+    MAX_SPEAKERS_FIELD_NUMBER: _builtins.int
+    IDENTIFY_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    max_speakers: _builtins.int
+    """At most this many speakers; 0: as many as are found."""
+    identify: _builtins.bool
+    """Whether speakers are compared with the enrolled: not without a database, nor by an engine that makes no voice prints."""
+    threshold: _builtins.float
+    """The least score at which a voice is told to be an enrolled speaker's."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
         """Who labels."""
@@ -190,10 +204,13 @@ class Opened(_message.Message):
         self,
         *,
         engine: _media_pb2.Engine | None = ...,
+        max_speakers: _builtins.int = ...,
+        identify: _builtins.bool = ...,
+        threshold: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "identify", b"identify", "max_speakers", b"max_speakers", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -201,18 +218,26 @@ Global___Opened: _TypeAlias = Opened  # noqa: Y015
 
 @_typing.final
 class Turn(_message.Message):
-    """A stretch of one speaker."""
+    """A stretch of one speaker. It is told again as it grows, and where it turns out to be otherwise."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     SPEAKER_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
-    REVISION_FIELD_NUMBER: _builtins.int
-    speaker: _builtins.str
-    """Label, stable in the stream."""
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """Names the turn in its stream."""
     revision: _builtins.int
-    """Counts from 1; a higher revision replaces a lower one."""
+    """Counts from 1; a higher revision of the same id takes the place of a lower one."""
+    speaker: _builtins.str
+    """Label, stable in the stream: `S1`, `S2`, in the order they were told apart; of two channels `S1` is the first. Empty: there is no
+    such turn after all.
+    """
+    channel: _builtins.int
+    """Where it is heard, from 0."""
     @_builtins.property
     def start(self) -> _duration_pb2.Duration:
         """From the start of the stream."""
@@ -224,14 +249,16 @@ class Turn(_message.Message):
     def __init__(
         self,
         *,
+        id: _builtins.int = ...,
+        revision: _builtins.int = ...,
         speaker: _builtins.str = ...,
         start: _duration_pb2.Duration | None = ...,
         end: _duration_pb2.Duration | None = ...,
-        revision: _builtins.int = ...,
+        channel: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "revision", b"revision", "speaker", b"speaker", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "end", b"end", "id", b"id", "revision", b"revision", "speaker", b"speaker", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,7 +292,7 @@ Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
 class SpeakerMatch(_message.Message):
-    """How a speaker compares with the enrolled."""
+    """How a speaker compares with the enrolled. Told again as more of the voice is known; the newest holds."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -273,15 +300,20 @@ class SpeakerMatch(_message.Message):
     TOP_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     ALL_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
     speaker: _builtins.str
     """The label in this stream."""
     top: _builtins.str
     """The best match above the threshold; empty: none."""
     score: _builtins.float
-    """Its score."""
+    """The best candidate's score; 0 where there is none."""
     @_builtins.property
     def all(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """All candidates, the best first."""
+        """The best candidates, at most ten, the best first."""
+
+    @_builtins.property
+    def speech(self) -> _duration_pb2.Duration:
+        """Speech of this voice that the scores rest on."""
 
     def __init__(
         self,
@@ -290,10 +322,11 @@ class SpeakerMatch(_message.Message):
         top: _builtins.str = ...,
         score: _builtins.float = ...,
         all: _abc.Iterable[Global___Candidate] | None = ...,
+        speech: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["speech", b"speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "score", b"score", "speaker", b"speaker", "top", b"top"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "score", b"score", "speaker", b"speaker", "speech", b"speech", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,16 +339,28 @@ class Closed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEAKERS_FIELD_NUMBER: _builtins.int
+    AUDIO_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
     speakers: _builtins.int
     """Speakers told apart."""
+    @_builtins.property
+    def audio(self) -> _duration_pb2.Duration:
+        """Length of the audio."""
+
+    @_builtins.property
+    def speech(self) -> _duration_pb2.Duration:
+        """Speech in it, of all channels together."""
+
     def __init__(
         self,
         *,
         speakers: _builtins.int = ...,
+        audio: _duration_pb2.Duration | None = ...,
+        speech: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "speech", b"speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["speakers", b"speakers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "speakers", b"speakers", "speech", b"speech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,22 +375,26 @@ class EnrollSpeakerRequest(_message.Message):
     SPEAKER_ID_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
     CONSENT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     speaker_id: _builtins.str
-    """Chosen by the caller."""
+    """Chosen by the caller: an operator's number, no name."""
     audio: _builtins.bytes
-    """Speech as WAV, 6 to 60 s."""
+    """6 to 60 s of one speaker, as WAV (PCM of 16 bits, 8,000 to 48,000 Hz), at most 4 MB."""
     consent_id: _builtins.str
-    """The record of the speaker's consent."""
+    """The record of the speaker's consent, by the id it has with the caller. It is kept with the voice print, and named in the audit."""
+    customer_id: _builtins.str
+    """The customer whose voice it is, by external id or id: it is erased with the customer. Empty: an operator's."""
     def __init__(
         self,
         *,
         speaker_id: _builtins.str = ...,
         audio: _builtins.bytes = ...,
         consent_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "consent_id", b"consent_id", "speaker_id", b"speaker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio", b"audio", "consent_id", b"consent_id", "customer_id", b"customer_id", "speaker_id", b"speaker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,23 +406,69 @@ class EnrollSpeakerResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SPEECH_FIELD_NUMBER: _builtins.int
+    SPEAKER_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def speech(self) -> _duration_pb2.Duration:
-        """Speech found in the audio."""
+    def speaker(self) -> Global___Speaker:
+        """What is kept."""
 
     def __init__(
         self,
         *,
-        speech: _duration_pb2.Duration | None = ...,
+        speaker: Global___Speaker | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["speech", b"speech"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["speech", b"speech"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["speaker", b"speaker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnrollSpeakerResponse: _TypeAlias = EnrollSpeakerResponse  # noqa: Y015
+
+@_typing.final
+class Speaker(_message.Message):
+    """An enrolled speaker, without the voice print: nobody is shown that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEAKER_ID_FIELD_NUMBER: _builtins.int
+    CONSENT_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    SPEECH_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    speaker_id: _builtins.str
+    """Chosen by the caller."""
+    consent_id: _builtins.str
+    """The record of the consent."""
+    customer_id: _builtins.str
+    """The customer, by id; empty: an operator."""
+    model: _builtins.str
+    """Whose voice print it is. One of another model than this server's is never matched: enrol the speaker again."""
+    @_builtins.property
+    def speech(self) -> _duration_pb2.Duration:
+        """Speech the voice print was made of."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was enrolled."""
+
+    def __init__(
+        self,
+        *,
+        speaker_id: _builtins.str = ...,
+        consent_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        speech: _duration_pb2.Duration | None = ...,
+        model: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "speech", b"speech"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent_id", b"consent_id", "create_time", b"create_time", "customer_id", b"customer_id", "model", b"model", "speaker_id", b"speaker_id", "speech", b"speech"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Speaker: _TypeAlias = Speaker  # noqa: Y015
 
 @_typing.final
 class ListSpeakersRequest(_message.Message):
@@ -381,12 +476,21 @@ class ListSpeakersRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; default 100."""
+    page_token: _builtins.str
+    """From the last answer."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,19 +502,23 @@ class ListSpeakersResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SPEAKER_IDS_FIELD_NUMBER: _builtins.int
+    SPEAKERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty: there is none."""
     @_builtins.property
-    def speaker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Their ids."""
+    def speakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Speaker]:
+        """By id."""
 
     def __init__(
         self,
         *,
-        speaker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        speakers: _abc.Iterable[Global___Speaker] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["speaker_ids", b"speaker_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "speakers", b"speakers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

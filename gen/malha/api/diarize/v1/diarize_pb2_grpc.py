@@ -62,28 +62,30 @@ class DiarizeServiceServicer:
     """
 
     def Diarize(self, request_iterator, context):
-        """Labels turns: `open`, then audio, then `finish`.
+        """Labels turns: `open`, then audio, then `finish`. Turns are told within two seconds of speech, and told again where more audio shows
+        that they were somebody else's; after `finish` everything is looked at once more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EnrollSpeaker(self, request, context):
-        """Enrols a speaker's voice. Needs a consent record.
+        """Enrols a speaker's voice, or takes the place of what was enrolled. Needs a record of the speaker's consent. Refused: less than 6 s or
+        more than 60 s (TOO_SHORT, TOO_LONG), too little speech (NO_SPEECH), more than one voice (SEVERAL_VOICES).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSpeakers(self, request, context):
-        """Lists enrolled speakers.
+        """Lists enrolled speakers, by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSpeaker(self, request, context):
-        """Forgets a speaker.
+        """Forgets a speaker: a consent is withdrawn. The voice print is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,13 +34,17 @@ class DiarizeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DiarizeServiceAsyncStub: ...
     Diarize: _grpc.StreamStreamMultiCallable[_diarize_pb2.DiarizeRequest, _diarize_pb2.DiarizeResponse]
-    """Labels turns: `open`, then audio, then `finish`."""
+    """Labels turns: `open`, then audio, then `finish`. Turns are told within two seconds of speech, and told again where more audio shows
+    that they were somebody else's; after `finish` everything is looked at once more.
+    """
     EnrollSpeaker: _grpc.UnaryUnaryMultiCallable[_diarize_pb2.EnrollSpeakerRequest, _diarize_pb2.EnrollSpeakerResponse]
-    """Enrols a speaker's voice. Needs a consent record."""
+    """Enrols a speaker's voice, or takes the place of what was enrolled. Needs a record of the speaker's consent. Refused: less than 6 s or
+    more than 60 s (TOO_SHORT, TOO_LONG), too little speech (NO_SPEECH), more than one voice (SEVERAL_VOICES).
+    """
     ListSpeakers: _grpc.UnaryUnaryMultiCallable[_diarize_pb2.ListSpeakersRequest, _diarize_pb2.ListSpeakersResponse]
-    """Lists enrolled speakers."""
+    """Lists enrolled speakers, by id."""
     DeleteSpeaker: _grpc.UnaryUnaryMultiCallable[_diarize_pb2.DeleteSpeakerRequest, _diarize_pb2.DeleteSpeakerResponse]
-    """Forgets a speaker."""
+    """Forgets a speaker: a consent is withdrawn. The voice print is deleted."""
 
 @_typing.type_check_only
 class DiarizeServiceAsyncStub(DiarizeServiceStub):
@@ -48,13 +52,17 @@ class DiarizeServiceAsyncStub(DiarizeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Diarize: _aio.StreamStreamMultiCallable[_diarize_pb2.DiarizeRequest, _diarize_pb2.DiarizeResponse]  # type: ignore[assignment]
-    """Labels turns: `open`, then audio, then `finish`."""
+    """Labels turns: `open`, then audio, then `finish`. Turns are told within two seconds of speech, and told again where more audio shows
+    that they were somebody else's; after `finish` everything is looked at once more.
+    """
     EnrollSpeaker: _aio.UnaryUnaryMultiCallable[_diarize_pb2.EnrollSpeakerRequest, _diarize_pb2.EnrollSpeakerResponse]  # type: ignore[assignment]
-    """Enrols a speaker's voice. Needs a consent record."""
+    """Enrols a speaker's voice, or takes the place of what was enrolled. Needs a record of the speaker's consent. Refused: less than 6 s or
+    more than 60 s (TOO_SHORT, TOO_LONG), too little speech (NO_SPEECH), more than one voice (SEVERAL_VOICES).
+    """
     ListSpeakers: _aio.UnaryUnaryMultiCallable[_diarize_pb2.ListSpeakersRequest, _diarize_pb2.ListSpeakersResponse]  # type: ignore[assignment]
-    """Lists enrolled speakers."""
+    """Lists enrolled speakers, by id."""
     DeleteSpeaker: _aio.UnaryUnaryMultiCallable[_diarize_pb2.DeleteSpeakerRequest, _diarize_pb2.DeleteSpeakerResponse]  # type: ignore[assignment]
-    """Forgets a speaker."""
+    """Forgets a speaker: a consent is withdrawn. The voice print is deleted."""
 
 class DiarizeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells speakers apart."""
@@ -65,7 +73,9 @@ class DiarizeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_diarize_pb2.DiarizeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_diarize_pb2.DiarizeResponse], _abc.AsyncIterator[_diarize_pb2.DiarizeResponse]]:
-        """Labels turns: `open`, then audio, then `finish`."""
+        """Labels turns: `open`, then audio, then `finish`. Turns are told within two seconds of speech, and told again where more audio shows
+        that they were somebody else's; after `finish` everything is looked at once more.
+        """
 
     @_abc_1.abstractmethod
     def EnrollSpeaker(
@@ -73,7 +83,9 @@ class DiarizeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _diarize_pb2.EnrollSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_diarize_pb2.EnrollSpeakerResponse, _abc.Awaitable[_diarize_pb2.EnrollSpeakerResponse]]:
-        """Enrols a speaker's voice. Needs a consent record."""
+        """Enrols a speaker's voice, or takes the place of what was enrolled. Needs a record of the speaker's consent. Refused: less than 6 s or
+        more than 60 s (TOO_SHORT, TOO_LONG), too little speech (NO_SPEECH), more than one voice (SEVERAL_VOICES).
+        """
 
     @_abc_1.abstractmethod
     def ListSpeakers(
@@ -81,7 +93,7 @@ class DiarizeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _diarize_pb2.ListSpeakersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_diarize_pb2.ListSpeakersResponse, _abc.Awaitable[_diarize_pb2.ListSpeakersResponse]]:
-        """Lists enrolled speakers."""
+        """Lists enrolled speakers, by id."""
 
     @_abc_1.abstractmethod
     def DeleteSpeaker(
@@ -89,6 +101,6 @@ class DiarizeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _diarize_pb2.DeleteSpeakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_diarize_pb2.DeleteSpeakerResponse, _abc.Awaitable[_diarize_pb2.DeleteSpeakerResponse]]:
-        """Forgets a speaker."""
+        """Forgets a speaker: a consent is withdrawn. The voice print is deleted."""
 
 def add_DiarizeServiceServicer_to_server(servicer: DiarizeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amalha/api/ocr/v1/ocr.proto\x12\x10malha.api.ocr.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xb4\x01\n\x10RecognizeRequest\x12,\n\x04open\x18\x01 \x01(\x0b\x32\x16.malha.api.ocr.v1.OpenH\x00R\x04open\x12,\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x16.malha.api.ocr.v1.DataH\x00R\x04\x64\x61ta\x12\x32\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x18.malha.api.ocr.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"V\n\x04Open\x12&\n\tlanguages\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x08R\tlanguages\x12&\n\nmedia_type\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tmediaType\"+\n\x04\x44\x61ta\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x08\n\x06\x46inish\"\xe6\x01\n\x11RecognizeResponse\x12\x32\n\x06opened\x18\x01 \x01(\x0b\x32\x18.malha.api.ocr.v1.OpenedH\x00R\x06opened\x12,\n\x04page\x18\x02 \x01(\x0b\x32\x16.malha.api.ocr.v1.PageH\x00R\x04page\x12\x32\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x18.malha.api.ocr.v1.FailedH\x00R\x06\x66\x61iled\x12\x32\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x18.malha.api.ocr.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"=\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\"Y\n\x03\x42ox\x12\x12\n\x04left\x18\x01 \x01(\x02R\x04left\x12\x10\n\x03top\x18\x02 \x01(\x02R\x03top\x12\x14\n\x05width\x18\x03 \x01(\x02R\x05width\x12\x16\n\x06height\x18\x04 \x01(\x02R\x06height\"c\n\x04Line\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1e\n\nconfidence\x18\x02 \x01(\x02R\nconfidence\x12\'\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x15.malha.api.ocr.v1.BoxR\x03\x62ox\"5\n\x05\x42lock\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x16.malha.api.ocr.v1.LineR\x05lines\"o\n\x04Page\x12\x16\n\x06number\x18\x01 \x01(\rR\x06number\x12/\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x17.malha.api.ocr.v1.BlockR\x06\x62locks\x12\x1e\n\nconfidence\x18\x03 \x01(\x02R\nconfidence\"R\n\x06\x46\x61iled\x12\x16\n\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\x1e\n\x06\x43losed\x12\x14\n\x05pages\x18\x01 \x01(\rR\x05pages2f\n\nOcrService\x12X\n\tRecognize\x12\".malha.api.ocr.v1.RecognizeRequest\x1a#.malha.api.ocr.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amalha/api/ocr/v1/ocr.proto\x12\x10malha.api.ocr.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xb4\x01\n\x10RecognizeRequest\x12,\n\x04open\x18\x01 \x01(\x0b\x32\x16.malha.api.ocr.v1.OpenH\x00R\x04open\x12,\n\x04\x64\x61ta\x18\x02 \x01(\x0b\x32\x16.malha.api.ocr.v1.DataH\x00R\x04\x64\x61ta\x12\x32\n\x06\x66inish\x18\x03 \x01(\x0b\x32\x18.malha.api.ocr.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xe8\x01\n\x04Open\x12.\n\tlanguages\x18\x01 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x08\"\x06r\x04\x10\x01\x18#R\tlanguages\x12&\n\nmedia_type\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@R\tmediaType\x12)\n\tmax_pages\x18\x03 \x01(\rB\x07\xbaH\x04*\x02(\x01H\x00R\x08maxPages\x88\x01\x01\x12*\n\x11ignore_text_layer\x18\x04 \x01(\x08R\x0fignoreTextLayer\x12\x19\n\x05scrub\x18\x05 \x01(\x08H\x01R\x05scrub\x88\x01\x01\x42\x0c\n\n_max_pagesB\x08\n\x06_scrub\"+\n\x04\x44\x61ta\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x08\n\x06\x46inish\"\xa0\x02\n\x11RecognizeResponse\x12\x32\n\x06opened\x18\x01 \x01(\x0b\x32\x18.malha.api.ocr.v1.OpenedH\x00R\x06opened\x12\x38\n\x08\x64ocument\x18\x02 \x01(\x0b\x32\x1a.malha.api.ocr.v1.DocumentH\x00R\x08\x64ocument\x12,\n\x04page\x18\x03 \x01(\x0b\x32\x16.malha.api.ocr.v1.PageH\x00R\x04page\x12\x32\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.malha.api.ocr.v1.FailedH\x00R\x06\x66\x61iled\x12\x32\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x18.malha.api.ocr.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\xa3\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x1c\n\tlanguages\x18\x02 \x03(\tR\tlanguages\x12\x14\n\x05scrub\x18\x03 \x01(\x08R\x05scrub\x12\x30\n\x06limits\x18\x04 \x01(\x0b\x32\x18.malha.api.ocr.v1.LimitsR\x06limits\"\x9e\x01\n\x06Limits\x12%\n\x0e\x64ocument_bytes\x18\x01 \x01(\x04R\rdocumentBytes\x12\x14\n\x05pages\x18\x02 \x01(\rR\x05pages\x12\x1f\n\x0bpage_pixels\x18\x03 \x01(\x04R\npagePixels\x12\x36\n\tpage_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08pageTime\"c\n\x08\x44ocument\x12\x1d\n\nmedia_type\x18\x01 \x01(\tR\tmediaType\x12\x14\n\x05pages\x18\x02 \x01(\rR\x05pages\x12\"\n\rpages_to_read\x18\x03 \x01(\rR\x0bpagesToRead\"Y\n\x03\x42ox\x12\x12\n\x04left\x18\x01 \x01(\x02R\x04left\x12\x10\n\x03top\x18\x02 \x01(\x02R\x03top\x12\x14\n\x05width\x18\x03 \x01(\x02R\x05width\x12\x16\n\x06height\x18\x04 \x01(\x02R\x06height\"c\n\x04Line\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12\x1e\n\nconfidence\x18\x02 \x01(\x02R\nconfidence\x12\'\n\x03\x62ox\x18\x03 \x01(\x0b\x32\x15.malha.api.ocr.v1.BoxR\x03\x62ox\"5\n\x05\x42lock\x12,\n\x05lines\x18\x01 \x03(\x0b\x32\x16.malha.api.ocr.v1.LineR\x05lines\"\xeb\x01\n\x04Page\x12\x16\n\x06number\x18\x01 \x01(\rR\x06number\x12/\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x17.malha.api.ocr.v1.BlockR\x06\x62locks\x12\x1e\n\nconfidence\x18\x03 \x01(\x02R\nconfidence\x12\x14\n\x05width\x18\x04 \x01(\rR\x05width\x12\x16\n\x06height\x18\x05 \x01(\rR\x06height\x12\x1a\n\x08rotation\x18\x06 \x01(\rR\x08rotation\x12\x30\n\x06source\x18\x07 \x01(\x0e\x32\x18.malha.api.ocr.v1.SourceR\x06source\"R\n\x06\x46\x61iled\x12\x16\n\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"p\n\x06\x43losed\x12\x14\n\x05pages\x18\x01 \x01(\rR\x05pages\x12\x16\n\x06\x66\x61iled\x18\x02 \x01(\rR\x06\x66\x61iled\x12\x38\n\nfirst_page\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\tfirstPage*O\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x15\n\x11SOURCE_TEXT_LAYER\x10\x01\x12\x16\n\x12SOURCE_RECOGNITION\x10\x02\x32\x66\n\nOcrService\x12X\n\tRecognize\x12\".malha.api.ocr.v1.RecognizeRequest\x1a#.malha.api.ocr.v1.RecognizeResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,35 +37,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOGNIZEREQUEST'].oneofs_by_name['request']._loaded_options = None
   _globals['_RECOGNIZEREQUEST'].oneofs_by_name['request']._serialized_options = b'\272H\002\010\001'
   _globals['_OPEN'].fields_by_name['languages']._loaded_options = None
-  _globals['_OPEN'].fields_by_name['languages']._serialized_options = b'\272H\005\222\001\002\020\010'
+  _globals['_OPEN'].fields_by_name['languages']._serialized_options = b'\272H\r\222\001\n\020\010\"\006r\004\020\001\030#'
   _globals['_OPEN'].fields_by_name['media_type']._loaded_options = None
   _globals['_OPEN'].fields_by_name['media_type']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_OPEN'].fields_by_name['max_pages']._loaded_options = None
+  _globals['_OPEN'].fields_by_name['max_pages']._serialized_options = b'\272H\004*\002(\001'
   _globals['_DATA'].fields_by_name['content']._loaded_options = None
   _globals['_DATA'].fields_by_name['content']._serialized_options = b'\272H\006z\004\030\200\200@'
-  _globals['_RECOGNIZEREQUEST']._serialized_start=111
-  _globals['_RECOGNIZEREQUEST']._serialized_end=291
-  _globals['_OPEN']._serialized_start=293
-  _globals['_OPEN']._serialized_end=379
-  _globals['_DATA']._serialized_start=381
-  _globals['_DATA']._serialized_end=424
-  _globals['_FINISH']._serialized_start=426
-  _globals['_FINISH']._serialized_end=434
-  _globals['_RECOGNIZERESPONSE']._serialized_start=437
-  _globals['_RECOGNIZERESPONSE']._serialized_end=667
-  _globals['_OPENED']._serialized_start=669
-  _globals['_OPENED']._serialized_end=730
-  _globals['_BOX']._serialized_start=732
-  _globals['_BOX']._serialized_end=821
-  _globals['_LINE']._serialized_start=823
-  _globals['_LINE']._serialized_end=922
-  _globals['_BLOCK']._serialized_start=924
-  _globals['_BLOCK']._serialized_end=977
-  _globals['_PAGE']._serialized_start=979
-  _globals['_PAGE']._serialized_end=1090
-  _globals['_FAILED']._serialized_start=1092
-  _globals['_FAILED']._serialized_end=1174
-  _globals['_CLOSED']._serialized_start=1176
-  _globals['_CLOSED']._serialized_end=1206
-  _globals['_OCRSERVICE']._serialized_start=1208
-  _globals['_OCRSERVICE']._serialized_end=1310
+  _globals['_SOURCE']._serialized_start=2017
+  _globals['_SOURCE']._serialized_end=2096
+  _globals['_RECOGNIZEREQUEST']._serialized_start=143
+  _globals['_RECOGNIZEREQUEST']._serialized_end=323
+  _globals['_OPEN']._serialized_start=326
+  _globals['_OPEN']._serialized_end=558
+  _globals['_DATA']._serialized_start=560
+  _globals['_DATA']._serialized_end=603
+  _globals['_FINISH']._serialized_start=605
+  _globals['_FINISH']._serialized_end=613
+  _globals['_RECOGNIZERESPONSE']._serialized_start=616
+  _globals['_RECOGNIZERESPONSE']._serialized_end=904
+  _globals['_OPENED']._serialized_start=907
+  _globals['_OPENED']._serialized_end=1070
+  _globals['_LIMITS']._serialized_start=1073
+  _globals['_LIMITS']._serialized_end=1231
+  _globals['_DOCUMENT']._serialized_start=1233
+  _globals['_DOCUMENT']._serialized_end=1332
+  _globals['_BOX']._serialized_start=1334
+  _globals['_BOX']._serialized_end=1423
+  _globals['_LINE']._serialized_start=1425
+  _globals['_LINE']._serialized_end=1524
+  _globals['_BLOCK']._serialized_start=1526
+  _globals['_BLOCK']._serialized_end=1579
+  _globals['_PAGE']._serialized_start=1582
+  _globals['_PAGE']._serialized_end=1817
+  _globals['_FAILED']._serialized_start=1819
+  _globals['_FAILED']._serialized_end=1901
+  _globals['_CLOSED']._serialized_start=1903
+  _globals['_CLOSED']._serialized_end=2015
+  _globals['_OCRSERVICE']._serialized_start=2098
+  _globals['_OCRSERVICE']._serialized_end=2200
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ Documents to text."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from malha.api.common.v1 import media_pb2 as _media_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Source:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_UNSPECIFIED: _Source.ValueType  # 0
+    """Not said."""
+    SOURCE_TEXT_LAYER: _Source.ValueType  # 1
+    """The page carries its text (PDF); confidence is 1."""
+    SOURCE_RECOGNITION: _Source.ValueType  # 2
+    """Recognised by the engine."""
+
+class Source(_Source, metaclass=_SourceEnumTypeWrapper):
+    """Where a page's text comes from."""
+
+SOURCE_UNSPECIFIED: Source.ValueType  # 0
+"""Not said."""
+SOURCE_TEXT_LAYER: Source.ValueType  # 1
+"""The page carries its text (PDF); confidence is 1."""
+SOURCE_RECOGNITION: Source.ValueType  # 2
+"""Recognised by the engine."""
+Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class RecognizeRequest(_message.Message):
@@ -38,7 +64,7 @@ class RecognizeRequest(_message.Message):
 
     @_builtins.property
     def finish(self) -> Global___Finish:
-        """All is sent: read the rest and close."""
+        """All is sent: read it and close."""
 
     def __init__(
         self,
@@ -65,23 +91,42 @@ class Open(_message.Message):
 
     LANGUAGES_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    MAX_PAGES_FIELD_NUMBER: _builtins.int
+    IGNORE_TEXT_LAYER_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
-    """`image/png`, `image/jpeg`, `image/tiff` or `application/pdf`."""
+    """`image/png`, `image/jpeg`, `image/tiff` or `application/pdf`; a document that is something else is refused. Empty: told by its first bytes."""
+    max_pages: _builtins.int
+    """Read the first so many pages only. Default: all, and a document of more pages than `Limits.pages` is refused."""
+    ignore_text_layer: _builtins.bool
+    """Recognise every page of a PDF by its looks, also where it carries its text."""
+    scrub: _builtins.bool
+    """Mask personal data (identity numbers, cards, phones, addresses, listed names) in what is read. Default: as the tenant has it for calls."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """BCP 47 tags of the text."""
+        """BCP 47 tags of the text, the likeliest first. Empty: any that the engine reads."""
 
     def __init__(
         self,
         *,
         languages: _abc.Iterable[_builtins.str] | None = ...,
         media_type: _builtins.str = ...,
+        max_pages: _builtins.int | None = ...,
+        ignore_text_layer: _builtins.bool = ...,
+        scrub: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pages", b"_max_pages", "_scrub", b"_scrub", "max_pages", b"max_pages", "scrub", b"scrub"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["languages", b"languages", "media_type", b"media_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pages", b"_max_pages", "_scrub", b"_scrub", "ignore_text_layer", b"ignore_text_layer", "languages", b"languages", "max_pages", b"max_pages", "media_type", b"media_type", "scrub", b"scrub"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_pages: _TypeAlias = _typing.Literal["max_pages"]  # noqa: Y015
+    _WhichOneofArgType__max_pages: _TypeAlias = _typing.Literal["_max_pages", b"_max_pages"]  # noqa: Y015
+    _WhichOneofReturnType__scrub: _TypeAlias = _typing.Literal["scrub"]  # noqa: Y015
+    _WhichOneofArgType__scrub: _TypeAlias = _typing.Literal["_scrub", b"_scrub"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pages) -> _WhichOneofReturnType__max_pages | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scrub) -> _WhichOneofReturnType__scrub | None: ...
 
 Global___Open: _TypeAlias = Open  # noqa: Y015
 
@@ -131,12 +176,17 @@ class RecognizeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OPENED_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___Opened:
-        """The stream is open."""
+        """The stream is open: send the document."""
+
+    @_builtins.property
+    def document(self) -> Global___Document:
+        """The document is whole, and of a kind that can be read. Its pages follow."""
 
     @_builtins.property
     def page(self) -> Global___Page:
@@ -144,7 +194,7 @@ class RecognizeResponse(_message.Message):
 
     @_builtins.property
     def failed(self) -> Global___Failed:
-        """A page could not be read. The stream goes on."""
+        """A page could not be read. The stream goes on with the next one."""
 
     @_builtins.property
     def closed(self) -> Global___Closed:
@@ -154,15 +204,16 @@ class RecognizeResponse(_message.Message):
         self,
         *,
         opened: Global___Opened | None = ...,
+        document: Global___Document | None = ...,
         page: Global___Page | None = ...,
         failed: Global___Failed | None = ...,
         closed: Global___Closed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "failed", b"failed", "opened", b"opened", "page", b"page"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "document", b"document", "event", b"event", "failed", b"failed", "opened", b"opened", "page", b"page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "event", b"event", "failed", b"failed", "opened", b"opened", "page", b"page"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "document", b"document", "event", b"event", "failed", b"failed", "opened", b"opened", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "page", "failed", "closed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "document", "page", "failed", "closed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -175,26 +226,108 @@ class Opened(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENGINE_FIELD_NUMBER: _builtins.int
+    LANGUAGES_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    scrub: _builtins.bool
+    """Whether personal data is masked."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
-        """Who reads."""
+        """Who recognises pages that carry no text."""
+
+    @_builtins.property
+    def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """BCP 47 primary tags it reads."""
+
+    @_builtins.property
+    def limits(self) -> Global___Limits:
+        """What a document may have."""
 
     def __init__(
         self,
         *,
         engine: _media_pb2.Engine | None = ...,
+        languages: _abc.Iterable[_builtins.str] | None = ...,
+        scrub: _builtins.bool = ...,
+        limits: Global___Limits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "languages", b"languages", "limits", b"limits", "scrub", b"scrub"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Opened: _TypeAlias = Opened  # noqa: Y015
 
 @_typing.final
+class Limits(_message.Message):
+    """What a document may have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_BYTES_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    PAGE_PIXELS_FIELD_NUMBER: _builtins.int
+    PAGE_TIME_FIELD_NUMBER: _builtins.int
+    document_bytes: _builtins.int
+    """Size in bytes."""
+    pages: _builtins.int
+    """Pages."""
+    page_pixels: _builtins.int
+    """Pixels of one image."""
+    @_builtins.property
+    def page_time(self) -> _duration_pb2.Duration:
+        """How long one page may take; one that takes longer fails."""
+
+    def __init__(
+        self,
+        *,
+        document_bytes: _builtins.int = ...,
+        pages: _builtins.int = ...,
+        page_pixels: _builtins.int = ...,
+        page_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page_time", b"page_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_bytes", b"document_bytes", "page_pixels", b"page_pixels", "page_time", b"page_time", "pages", b"pages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class Document(_message.Message):
+    """A document that can be read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    PAGES_FIELD_NUMBER: _builtins.int
+    PAGES_TO_READ_FIELD_NUMBER: _builtins.int
+    media_type: _builtins.str
+    """What it is, by its bytes."""
+    pages: _builtins.int
+    """All its pages."""
+    pages_to_read: _builtins.int
+    """Of these, how many are read."""
+    def __init__(
+        self,
+        *,
+        media_type: _builtins.str = ...,
+        pages: _builtins.int = ...,
+        pages_to_read: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "pages", b"pages", "pages_to_read", b"pages_to_read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
 class Box(_message.Message):
-    """A rectangle on a page, in pixels."""
+    """A rectangle on an upright page, in pixels."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -260,7 +393,7 @@ Global___Line: _TypeAlias = Line  # noqa: Y015
 
 @_typing.final
 class Block(_message.Message):
-    """Lines that belong together."""
+    """Lines that belong together, such as a paragraph."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,13 +424,25 @@ class Page(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    ROTATION_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1."""
     confidence: _builtins.float
-    """Mean over its lines, 0 to 1."""
+    """Mean over its lines, weighted by their length, 0 to 1."""
+    width: _builtins.int
+    """Width of the upright page, in the pixels that boxes are in: the image's own; of a PDF those of its rendering."""
+    height: _builtins.int
+    """Height of the upright page, in the same pixels."""
+    rotation: _builtins.int
+    """By how many degrees, clockwise, the page was turned to stand upright: 0, 90, 180 or 270. What the file itself says of its rotation is followed first and not counted."""
+    source: Global___Source.ValueType
+    """Where the text comes from."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Block]:
-        """In reading order."""
+        """In reading order: columns one after the other. None: the page has no text."""
 
     def __init__(
         self,
@@ -305,10 +450,14 @@ class Page(_message.Message):
         number: _builtins.int = ...,
         blocks: _abc.Iterable[Global___Block] | None = ...,
         confidence: _builtins.float = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        rotation: _builtins.int = ...,
+        source: Global___Source.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "confidence", b"confidence", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "confidence", b"confidence", "height", b"height", "number", b"number", "rotation", b"rotation", "source", b"source", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,7 +475,7 @@ class Failed(_message.Message):
     number: _builtins.int
     """Counts from 1."""
     reason: _builtins.str
-    """UPPER_SNAKE_CASE, stable."""
+    """UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`."""
     message: _builtins.str
     """For a person."""
     def __init__(
@@ -351,16 +500,26 @@ class Closed(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGES_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    FIRST_PAGE_FIELD_NUMBER: _builtins.int
     pages: _builtins.int
     """Pages read."""
+    failed: _builtins.int
+    """Pages that could not be read."""
+    @_builtins.property
+    def first_page(self) -> _duration_pb2.Duration:
+        """From the document's last byte to its first page."""
+
     def __init__(
         self,
         *,
         pages: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        first_page: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_page", b"first_page"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "first_page", b"first_page", "pages", b"pages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

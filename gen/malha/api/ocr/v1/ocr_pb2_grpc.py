@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class OcrServiceStub:
-    """Reads documents.
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class OcrServiceStub:
 
 
 class OcrServiceServicer:
-    """Reads documents.
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over.
     """
 
     def Recognize(self, request_iterator, context):
-        """Reads a document page by page: `open`, then its bytes, then `finish`.
+        """Reads a document page by page: `open`, then its bytes, then `finish`. Pages are told one by one, in their order, as they are read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_OcrServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OcrService:
-    """Reads documents.
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over.
     """
 
     @staticmethod

@@ -27,25 +27,25 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OcrServiceStub:
-    """Reads documents."""
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OcrServiceAsyncStub: ...
     Recognize: _grpc.StreamStreamMultiCallable[_ocr_pb2.RecognizeRequest, _ocr_pb2.RecognizeResponse]
-    """Reads a document page by page: `open`, then its bytes, then `finish`."""
+    """Reads a document page by page: `open`, then its bytes, then `finish`. Pages are told one by one, in their order, as they are read."""
 
 @_typing.type_check_only
 class OcrServiceAsyncStub(OcrServiceStub):
-    """Reads documents."""
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recognize: _aio.StreamStreamMultiCallable[_ocr_pb2.RecognizeRequest, _ocr_pb2.RecognizeResponse]  # type: ignore[assignment]
-    """Reads a document page by page: `open`, then its bytes, then `finish`."""
+    """Reads a document page by page: `open`, then its bytes, then `finish`. Pages are told one by one, in their order, as they are read."""
 
 class OcrServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads documents."""
+    """Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over."""
 
     @_abc_1.abstractmethod
     def Recognize(
@@ -53,6 +53,6 @@ class OcrServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_ocr_pb2.RecognizeRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ocr_pb2.RecognizeResponse], _abc.AsyncIterator[_ocr_pb2.RecognizeResponse]]:
-        """Reads a document page by page: `open`, then its bytes, then `finish`."""
+        """Reads a document page by page: `open`, then its bytes, then `finish`. Pages are told one by one, in their order, as they are read."""
 
 def add_OcrServiceServicer_to_server(servicer: OcrServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

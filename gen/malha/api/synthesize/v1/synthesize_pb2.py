@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(malha/api/synthesize/v1/synthesize.proto\x12\x17malha.api.synthesize.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\x82\x02\n\x11SynthesizeRequest\x12\x33\n\x04open\x18\x01 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.OpenH\x00R\x04open\x12\x33\n\x04text\x18\x02 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.TextH\x00R\x04text\x12\x36\n\x05\x66lush\x18\x03 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.FlushH\x00R\x05\x66lush\x12\x39\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xf8\x01\n\x04Open\x12\x1e\n\x05voice\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05voice\x12#\n\x08language\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\x12\x38\n\x06\x66ormat\x18\x03 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatR\x06\x66ormat\x12\x32\n\x05speed\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\xe0?H\x00R\x05speed\x88\x01\x01\x12\x33\n\x0freference_audio\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x04R\x0ereferenceAudioB\x08\n\x06_speed\"$\n\x04Text\x12\x1c\n\x04text\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\"\x07\n\x05\x46lush\"\x08\n\x06\x46inish\"\x80\x02\n\x12SynthesizeResponse\x12\x39\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.OpenedH\x00R\x06opened\x12\x36\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.AudioH\x00R\x05\x61udio\x12\x33\n\x04mark\x18\x03 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.MarkH\x00R\x04mark\x12\x39\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\xad\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x34\n\x05voice\x18\x02 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.VoiceR\x05voice\x12\x38\n\x06\x66ormat\x18\x03 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatR\x06\x66ormat\"!\n\x05\x41udio\x12\x18\n\x07\x63ontent\x18\x01 \x01(\x0cR\x07\x63ontent\"j\n\x04Mark\x12\x12\n\x04word\x18\x01 \x01(\tR\x04word\x12\x1f\n\x0btext_offset\x18\x02 \x01(\rR\ntextOffset\x12-\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04time\"\x95\x01\n\x06\x43losed\x12/\n\x05\x61udio\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\x12\x1e\n\ncharacters\x18\x02 \x01(\rR\ncharacters\x12:\n\x0b\x66irst_audio\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nfirstAudio\"8\n\x11ListVoicesRequest\x12#\n\x08language\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"Q\n\x05Voice\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n\tlanguages\x18\x02 \x03(\tR\tlanguages\x12\x16\n\x06gender\x18\x03 \x01(\tR\x06gender\"L\n\x12ListVoicesResponse\x12\x36\n\x06voices\x18\x01 \x03(\x0b\x32\x1e.malha.api.synthesize.v1.VoiceR\x06voices2\xfd\x01\n\x11SynthesizeService\x12i\n\nSynthesize\x12*.malha.api.synthesize.v1.SynthesizeRequest\x1a+.malha.api.synthesize.v1.SynthesizeResponse(\x01\x30\x01\x12}\n\nListVoices\x12*.malha.api.synthesize.v1.ListVoicesRequest\x1a+.malha.api.synthesize.v1.ListVoicesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/voicesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(malha/api/synthesize/v1/synthesize.proto\x12\x17malha.api.synthesize.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\x82\x02\n\x11SynthesizeRequest\x12\x33\n\x04open\x18\x01 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.OpenH\x00R\x04open\x12\x33\n\x04text\x18\x02 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.TextH\x00R\x04text\x12\x36\n\x05\x66lush\x18\x03 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.FlushH\x00R\x05\x66lush\x12\x39\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xb6\x02\n\x04Open\x12\x1e\n\x05voice\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05voice\x12#\n\x08language\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\x12\x38\n\x06\x66ormat\x18\x03 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatR\x06\x66ormat\x12\x32\n\x05speed\x18\x04 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\x00@)\x00\x00\x00\x00\x00\x00\xe0?H\x00R\x05speed\x88\x01\x01\x12\x33\n\x0freference_audio\x18\x05 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\xfc\x01R\x0ereferenceAudio\x12<\n\nconsent_id\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[0-9A-Za-z._:/-]*$R\tconsentIdB\x08\n\x06_speed\"$\n\x04Text\x12\x1c\n\x04text\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xa0\x1fR\x04text\"\x07\n\x05\x46lush\"\x08\n\x06\x46inish\"\x80\x02\n\x12SynthesizeResponse\x12\x39\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.OpenedH\x00R\x06opened\x12\x36\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.AudioH\x00R\x05\x61udio\x12\x33\n\x04mark\x18\x03 \x01(\x0b\x32\x1d.malha.api.synthesize.v1.MarkH\x00R\x04mark\x12\x39\n\x06\x63losed\x18\x04 \x01(\x0b\x32\x1f.malha.api.synthesize.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\xc7\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x34\n\x05voice\x18\x02 \x01(\x0b\x32\x1e.malha.api.synthesize.v1.VoiceR\x05voice\x12\x38\n\x06\x66ormat\x18\x03 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatR\x06\x66ormat\x12\x18\n\x07licence\x18\x04 \x01(\tR\x07licence\"!\n\x05\x41udio\x12\x18\n\x07\x63ontent\x18\x01 \x01(\x0cR\x07\x63ontent\"j\n\x04Mark\x12\x12\n\x04word\x18\x01 \x01(\tR\x04word\x12\x1f\n\x0btext_offset\x18\x02 \x01(\rR\ntextOffset\x12-\n\x04time\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x04time\"\x95\x01\n\x06\x43losed\x12/\n\x05\x61udio\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\x12\x1e\n\ncharacters\x18\x02 \x01(\rR\ncharacters\x12:\n\x0b\x66irst_audio\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nfirstAudio\"8\n\x11ListVoicesRequest\x12#\n\x08language\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"Q\n\x05Voice\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n\tlanguages\x18\x02 \x03(\tR\tlanguages\x12\x16\n\x06gender\x18\x03 \x01(\tR\x06gender\"L\n\x12ListVoicesResponse\x12\x36\n\x06voices\x18\x01 \x03(\x0b\x32\x1e.malha.api.synthesize.v1.VoiceR\x06voices2\xfd\x01\n\x11SynthesizeService\x12i\n\nSynthesize\x12*.malha.api.synthesize.v1.SynthesizeRequest\x1a+.malha.api.synthesize.v1.SynthesizeResponse(\x01\x30\x01\x12}\n\nListVoices\x12*.malha.api.synthesize.v1.ListVoicesRequest\x1a+.malha.api.synthesize.v1.ListVoicesResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/voicesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,7 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPEN'].fields_by_name['speed']._loaded_options = None
   _globals['_OPEN'].fields_by_name['speed']._serialized_options = b'\272H\024\022\022\031\000\000\000\000\000\000\000@)\000\000\000\000\000\000\340?'
   _globals['_OPEN'].fields_by_name['reference_audio']._loaded_options = None
-  _globals['_OPEN'].fields_by_name['reference_audio']._serialized_options = b'\272H\007z\005\030\200\200\200\004'
+  _globals['_OPEN'].fields_by_name['reference_audio']._serialized_options = b'\272H\007z\005\030\200\200\374\001'
+  _globals['_OPEN'].fields_by_name['consent_id']._loaded_options = None
+  _globals['_OPEN'].fields_by_name['consent_id']._serialized_options = b'\272H\032r\030\030\200\0012\023^[0-9A-Za-z._:/-]*$'
   _globals['_TEXT'].fields_by_name['text']._loaded_options = None
   _globals['_TEXT'].fields_by_name['text']._serialized_options = b'\272H\005r\003\030\240\037'
   _globals['_LISTVOICESREQUEST'].fields_by_name['language']._loaded_options = None
@@ -54,29 +56,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNTHESIZEREQUEST']._serialized_start=194
   _globals['_SYNTHESIZEREQUEST']._serialized_end=452
   _globals['_OPEN']._serialized_start=455
-  _globals['_OPEN']._serialized_end=703
-  _globals['_TEXT']._serialized_start=705
-  _globals['_TEXT']._serialized_end=741
-  _globals['_FLUSH']._serialized_start=743
-  _globals['_FLUSH']._serialized_end=750
-  _globals['_FINISH']._serialized_start=752
-  _globals['_FINISH']._serialized_end=760
-  _globals['_SYNTHESIZERESPONSE']._serialized_start=763
-  _globals['_SYNTHESIZERESPONSE']._serialized_end=1019
-  _globals['_OPENED']._serialized_start=1022
-  _globals['_OPENED']._serialized_end=1195
-  _globals['_AUDIO']._serialized_start=1197
-  _globals['_AUDIO']._serialized_end=1230
-  _globals['_MARK']._serialized_start=1232
-  _globals['_MARK']._serialized_end=1338
-  _globals['_CLOSED']._serialized_start=1341
-  _globals['_CLOSED']._serialized_end=1490
-  _globals['_LISTVOICESREQUEST']._serialized_start=1492
-  _globals['_LISTVOICESREQUEST']._serialized_end=1548
-  _globals['_VOICE']._serialized_start=1550
-  _globals['_VOICE']._serialized_end=1631
-  _globals['_LISTVOICESRESPONSE']._serialized_start=1633
-  _globals['_LISTVOICESRESPONSE']._serialized_end=1709
-  _globals['_SYNTHESIZESERVICE']._serialized_start=1712
-  _globals['_SYNTHESIZESERVICE']._serialized_end=1965
+  _globals['_OPEN']._serialized_end=765
+  _globals['_TEXT']._serialized_start=767
+  _globals['_TEXT']._serialized_end=803
+  _globals['_FLUSH']._serialized_start=805
+  _globals['_FLUSH']._serialized_end=812
+  _globals['_FINISH']._serialized_start=814
+  _globals['_FINISH']._serialized_end=822
+  _globals['_SYNTHESIZERESPONSE']._serialized_start=825
+  _globals['_SYNTHESIZERESPONSE']._serialized_end=1081
+  _globals['_OPENED']._serialized_start=1084
+  _globals['_OPENED']._serialized_end=1283
+  _globals['_AUDIO']._serialized_start=1285
+  _globals['_AUDIO']._serialized_end=1318
+  _globals['_MARK']._serialized_start=1320
+  _globals['_MARK']._serialized_end=1426
+  _globals['_CLOSED']._serialized_start=1429
+  _globals['_CLOSED']._serialized_end=1578
+  _globals['_LISTVOICESREQUEST']._serialized_start=1580
+  _globals['_LISTVOICESREQUEST']._serialized_end=1636
+  _globals['_VOICE']._serialized_start=1638
+  _globals['_VOICE']._serialized_end=1719
+  _globals['_LISTVOICESRESPONSE']._serialized_start=1721
+  _globals['_LISTVOICESRESPONSE']._serialized_end=1797
+  _globals['_SYNTHESIZESERVICE']._serialized_start=1800
+  _globals['_SYNTHESIZESERVICE']._serialized_end=2053
 # @@protoc_insertion_point(module_scope)

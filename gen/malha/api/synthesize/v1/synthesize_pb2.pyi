@@ -75,6 +75,7 @@ class Open(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
     REFERENCE_AUDIO_FIELD_NUMBER: _builtins.int
+    CONSENT_ID_FIELD_NUMBER: _builtins.int
     voice: _builtins.str
     """A voice's name; empty: the first that speaks the language."""
     language: _builtins.str
@@ -82,10 +83,18 @@ class Open(_message.Message):
     speed: _builtins.float
     """Times the voice's own pace. Default 1."""
     reference_audio: _builtins.bytes
-    """Speech to clone the voice from, as WAV, where the engine can. Needs a consent record."""
+    """Speech to clone the voice from, where the engine can: 6 to 30 s of one speaker, as WAV (PCM or float, 8,000 to 48,000 Hz),
+    at most 4 MB. Needs `consent_id`, and no `voice`.
+    """
+    consent_id: _builtins.str
+    """The record of the consent of whose voice it is, by the id it has with the caller; no name. Required with `reference_audio`:
+    the audit keeps who cloned by which consent, and when.
+    """
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
-        """Of the audio to be made. Default: PCM16 at the engine's own rate. One channel; PCM16, MULAW, ALAW or WAV."""
+        """Of the audio to be made. Default: PCM16 at the engine's own rate. One channel; PCM16, MULAW, ALAW, WAV, OGG (Opus, 8,000,
+        12,000, 16,000, 24,000 or 48,000 Hz) or MP3 (those, 11,025, 22,050, 32,000 and 44,100 Hz).
+        """
 
     def __init__(
         self,
@@ -95,10 +104,11 @@ class Open(_message.Message):
         format: _media_pb2.AudioFormat | None = ...,
         speed: _builtins.float | None = ...,
         reference_audio: _builtins.bytes = ...,
+        consent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_speed", b"_speed", "format", b"format", "speed", b"speed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speed", b"_speed", "format", b"format", "language", b"language", "reference_audio", b"reference_audio", "speed", b"speed", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speed", b"_speed", "consent_id", b"consent_id", "format", b"format", "language", b"language", "reference_audio", b"reference_audio", "speed", b"speed", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speed: _TypeAlias = _typing.Literal["speed"]  # noqa: Y015
     _WhichOneofArgType__speed: _TypeAlias = _typing.Literal["_speed", b"_speed"]  # noqa: Y015
@@ -215,6 +225,9 @@ class Opened(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    licence: _builtins.str
+    """The licence of the model's weights, where the engine knows it. `CPML-1.0 (non-commercial)` limits what the speech may be used for."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
         """Who speaks."""
@@ -233,10 +246,11 @@ class Opened(_message.Message):
         engine: _media_pb2.Engine | None = ...,
         voice: Global___Voice | None = ...,
         format: _media_pb2.AudioFormat | None = ...,
+        licence: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "voice", b"voice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "licence", b"licence", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,7 +280,7 @@ Global___Audio: _TypeAlias = Audio  # noqa: Y015
 
 @_typing.final
 class Mark(_message.Message):
-    """Where a word begins."""
+    """Where a word begins. Only engines that know tell it: espeak does, coqui does not."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -53,7 +53,7 @@ class SynthesizeServiceServicer:
 
     def Synthesize(self, request_iterator, context):
         """Speaks text as it comes: `open`, then text, `flush` to speak what has gathered, `finish` at the end.
-        Audio starts with the first whole sentence.
+        Audio starts with the first whole sentence, or clause of a long one: what a language model writes is spoken while it writes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

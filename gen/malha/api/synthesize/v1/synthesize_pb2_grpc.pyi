@@ -35,7 +35,7 @@ class SynthesizeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SynthesizeServiceAsyncStub: ...
     Synthesize: _grpc.StreamStreamMultiCallable[_synthesize_pb2.SynthesizeRequest, _synthesize_pb2.SynthesizeResponse]
     """Speaks text as it comes: `open`, then text, `flush` to speak what has gathered, `finish` at the end.
-    Audio starts with the first whole sentence.
+    Audio starts with the first whole sentence, or clause of a long one: what a language model writes is spoken while it writes.
     """
     ListVoices: _grpc.UnaryUnaryMultiCallable[_synthesize_pb2.ListVoicesRequest, _synthesize_pb2.ListVoicesResponse]
     """Lists the voices this server has."""
@@ -47,7 +47,7 @@ class SynthesizeServiceAsyncStub(SynthesizeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Synthesize: _aio.StreamStreamMultiCallable[_synthesize_pb2.SynthesizeRequest, _synthesize_pb2.SynthesizeResponse]  # type: ignore[assignment]
     """Speaks text as it comes: `open`, then text, `flush` to speak what has gathered, `finish` at the end.
-    Audio starts with the first whole sentence.
+    Audio starts with the first whole sentence, or clause of a long one: what a language model writes is spoken while it writes.
     """
     ListVoices: _aio.UnaryUnaryMultiCallable[_synthesize_pb2.ListVoicesRequest, _synthesize_pb2.ListVoicesResponse]  # type: ignore[assignment]
     """Lists the voices this server has."""
@@ -62,7 +62,7 @@ class SynthesizeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_synthesize_pb2.SynthesizeResponse], _abc.AsyncIterator[_synthesize_pb2.SynthesizeResponse]]:
         """Speaks text as it comes: `open`, then text, `flush` to speak what has gathered, `finish` at the end.
-        Audio starts with the first whole sentence.
+        Audio starts with the first whole sentence, or clause of a long one: what a language model writes is spoken while it writes.
         """
 
     @_abc_1.abstractmethod

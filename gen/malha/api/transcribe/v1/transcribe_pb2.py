@@ -29,7 +29,7 @@ from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot
 from malha.api.common.v1 import transcript_pb2 as malha_dot_api_dot_common_dot_v1_dot_transcript__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(malha/api/transcribe/v1/transcribe.proto\x12\x17malha.api.transcribe.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\x1a$malha/api/common/v1/transcript.proto\"\x85\x02\n\x11TranscribeRequest\x12\x33\n\x04open\x18\x01 \x01(\x0b\x32\x1d.malha.api.transcribe.v1.OpenH\x00R\x04open\x12\x36\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.AudioH\x00R\x05\x61udio\x12\x36\n\x05\x66lush\x18\x03 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.FlushH\x00R\x05\x66lush\x12\x39\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xe8\x01\n\x04Open\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12.\n\tlanguages\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x02\x18#R\tlanguages\x12\x1e\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05model\x12\x14\n\x05words\x18\x04 \x01(\x08R\x05words\x12\x18\n\x07interim\x18\x05 \x01(\x08R\x07interim\x12\x1e\n\nbackground\x18\x06 \x01(\x08R\nbackground\",\n\x05\x41udio\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x07\n\x05\x46lush\"\x08\n\x06\x46inish\"\xc4\x02\n\x12TranscribeResponse\x12\x39\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.OpenedH\x00R\x06opened\x12<\n\x07partial\x18\x02 \x01(\x0b\x32 .malha.api.transcribe.v1.PartialH\x00R\x07partial\x12\x36\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.FinalH\x00R\x05\x66inal\x12\x39\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.FailedH\x00R\x06\x66\x61iled\x12\x39\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\xab\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x1a\n\x08language\x18\x02 \x01(\tR\x08language\x12 \n\x0bincremental\x18\x03 \x01(\x08R\x0bincremental\x12\x18\n\x07interim\x18\x04 \x01(\x08R\x07interim\x12\x14\n\x05words\x18\x05 \x01(\x08R\x05words\"l\n\x07Partial\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12/\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\"\xeb\x01\n\x05\x46inal\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12#\n\nconfidence\x18\x03 \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x1a\n\x08language\x18\x04 \x01(\tR\x08language\x12/\n\x05words\x18\x05 \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05words\x12/\n\x05\x61udio\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udioB\r\n\x0b_confidence\"v\n\x06\x46\x61iled\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\"Y\n\x06\x43losed\x12\x1e\n\nutterances\x18\x01 \x01(\rR\nutterances\x12/\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\"\x13\n\x11ListModelsRequest\"n\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x33\n\x06\x65ngine\x18\x02 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x1c\n\tlanguages\x18\x03 \x03(\tR\tlanguages\"L\n\x12ListModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32\x1e.malha.api.transcribe.v1.ModelR\x06models\"\xbc\x01\n\x0c\x41lignRequest\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12$\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x80\x80\x08R\x07\x63ontent\x12\x1f\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01R\x04text\x12#\n\x08language\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"@\n\rAlignResponse\x12/\n\x05words\x18\x01 \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05words2\x86\x03\n\x11TranscribeService\x12i\n\nTranscribe\x12*.malha.api.transcribe.v1.TranscribeRequest\x1a+.malha.api.transcribe.v1.TranscribeResponse(\x01\x30\x01\x12\x88\x01\n\nListModels\x12*.malha.api.transcribe.v1.ListModelsRequest\x1a+.malha.api.transcribe.v1.ListModelsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/transcribe/models\x12{\n\x05\x41lign\x12%.malha.api.transcribe.v1.AlignRequest\x1a&.malha.api.transcribe.v1.AlignResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/transcribe:align:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(malha/api/transcribe/v1/transcribe.proto\x12\x17malha.api.transcribe.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\x1a$malha/api/common/v1/transcript.proto\"\x85\x02\n\x11TranscribeRequest\x12\x33\n\x04open\x18\x01 \x01(\x0b\x32\x1d.malha.api.transcribe.v1.OpenH\x00R\x04open\x12\x36\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.AudioH\x00R\x05\x61udio\x12\x36\n\x05\x66lush\x18\x03 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.FlushH\x00R\x05\x66lush\x12\x39\n\x06\x66inish\x18\x04 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.FinishH\x00R\x06\x66inishB\x10\n\x07request\x12\x05\xbaH\x02\x08\x01\"\xfe\x01\n\x04Open\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12.\n\tlanguages\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x04\"\x06r\x04\x10\x02\x18#R\tlanguages\x12\x1e\n\x05model\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05model\x12\x14\n\x05words\x18\x04 \x01(\x08R\x05words\x12\x18\n\x07interim\x18\x05 \x01(\x08R\x07interim\x12\x1e\n\nbackground\x18\x06 \x01(\x08R\nbackground\x12\x14\n\x05\x61lign\x18\x07 \x01(\x08R\x05\x61lign\",\n\x05\x41udio\x12#\n\x07\x63ontent\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@R\x07\x63ontent\"\x07\n\x05\x46lush\"\x08\n\x06\x46inish\"\xc4\x02\n\x12TranscribeResponse\x12\x39\n\x06opened\x18\x01 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.OpenedH\x00R\x06opened\x12<\n\x07partial\x18\x02 \x01(\x0b\x32 .malha.api.transcribe.v1.PartialH\x00R\x07partial\x12\x36\n\x05\x66inal\x18\x03 \x01(\x0b\x32\x1e.malha.api.transcribe.v1.FinalH\x00R\x05\x66inal\x12\x39\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.FailedH\x00R\x06\x66\x61iled\x12\x39\n\x06\x63losed\x18\x05 \x01(\x0b\x32\x1f.malha.api.transcribe.v1.ClosedH\x00R\x06\x63losedB\x07\n\x05\x65vent\"\xc1\x01\n\x06Opened\x12\x33\n\x06\x65ngine\x18\x01 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x1a\n\x08language\x18\x02 \x01(\tR\x08language\x12 \n\x0bincremental\x18\x03 \x01(\x08R\x0bincremental\x12\x18\n\x07interim\x18\x04 \x01(\x08R\x07interim\x12\x14\n\x05words\x18\x05 \x01(\x08R\x05words\x12\x14\n\x05\x61lign\x18\x06 \x01(\x08R\x05\x61lign\"l\n\x07Partial\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12/\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\"\xba\x02\n\x05\x46inal\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\x12#\n\nconfidence\x18\x03 \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x1a\n\x08language\x18\x04 \x01(\tR\x08language\x12/\n\x05words\x18\x05 \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05words\x12/\n\x05\x61udio\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\x12\x33\n\x06\x65ngine\x18\x07 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x18\n\x07\x61ligned\x18\x08 \x01(\x08R\x07\x61lignedB\r\n\x0b_confidence\"v\n\x06\x46\x61iled\x12\x1c\n\tutterance\x18\x01 \x01(\rR\tutterance\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\"Y\n\x06\x43losed\x12\x1e\n\nutterances\x18\x01 \x01(\rR\nutterances\x12/\n\x05\x61udio\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x61udio\"\x13\n\x11ListModelsRequest\"n\n\x05Model\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x33\n\x06\x65ngine\x18\x02 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine\x12\x1c\n\tlanguages\x18\x03 \x03(\tR\tlanguages\"L\n\x12ListModelsResponse\x12\x36\n\x06models\x18\x01 \x03(\x0b\x32\x1e.malha.api.transcribe.v1.ModelR\x06models\"\xbc\x01\n\x0c\x41lignRequest\x12@\n\x06\x66ormat\x18\x01 \x01(\x0b\x32 .malha.api.common.v1.AudioFormatB\x06\xbaH\x03\xc8\x01\x01R\x06\x66ormat\x12$\n\x07\x63ontent\x18\x02 \x01(\x0c\x42\n\xbaH\x07z\x05\x18\x80\x92\xf4\x01R\x07\x63ontent\x12\x1f\n\x04text\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\xa0\x9c\x01R\x04text\x12#\n\x08language\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18#R\x08language\"u\n\rAlignResponse\x12/\n\x05words\x18\x01 \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05words\x12\x33\n\x06\x65ngine\x18\x02 \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngine2\x86\x03\n\x11TranscribeService\x12i\n\nTranscribe\x12*.malha.api.transcribe.v1.TranscribeRequest\x1a+.malha.api.transcribe.v1.TranscribeResponse(\x01\x30\x01\x12\x88\x01\n\nListModels\x12*.malha.api.transcribe.v1.ListModelsRequest\x1a+.malha.api.transcribe.v1.ListModelsResponse\"!\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/transcribe/models\x12{\n\x05\x41lign\x12%.malha.api.transcribe.v1.AlignRequest\x1a&.malha.api.transcribe.v1.AlignResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/transcribe:align:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALIGNREQUEST'].fields_by_name['format']._loaded_options = None
   _globals['_ALIGNREQUEST'].fields_by_name['format']._serialized_options = b'\272H\003\310\001\001'
   _globals['_ALIGNREQUEST'].fields_by_name['content']._loaded_options = None
-  _globals['_ALIGNREQUEST'].fields_by_name['content']._serialized_options = b'\272H\007z\005\030\200\200\200\010'
+  _globals['_ALIGNREQUEST'].fields_by_name['content']._serialized_options = b'\272H\007z\005\030\200\222\364\001'
   _globals['_ALIGNREQUEST'].fields_by_name['text']._loaded_options = None
   _globals['_ALIGNREQUEST'].fields_by_name['text']._serialized_options = b'\272H\010r\006\020\001\030\240\234\001'
   _globals['_ALIGNREQUEST'].fields_by_name['language']._loaded_options = None
@@ -61,35 +61,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSCRIBEREQUEST']._serialized_start=232
   _globals['_TRANSCRIBEREQUEST']._serialized_end=493
   _globals['_OPEN']._serialized_start=496
-  _globals['_OPEN']._serialized_end=728
-  _globals['_AUDIO']._serialized_start=730
-  _globals['_AUDIO']._serialized_end=774
-  _globals['_FLUSH']._serialized_start=776
-  _globals['_FLUSH']._serialized_end=783
-  _globals['_FINISH']._serialized_start=785
-  _globals['_FINISH']._serialized_end=793
-  _globals['_TRANSCRIBERESPONSE']._serialized_start=796
-  _globals['_TRANSCRIBERESPONSE']._serialized_end=1120
-  _globals['_OPENED']._serialized_start=1123
-  _globals['_OPENED']._serialized_end=1294
-  _globals['_PARTIAL']._serialized_start=1296
-  _globals['_PARTIAL']._serialized_end=1404
-  _globals['_FINAL']._serialized_start=1407
-  _globals['_FINAL']._serialized_end=1642
-  _globals['_FAILED']._serialized_start=1644
-  _globals['_FAILED']._serialized_end=1762
-  _globals['_CLOSED']._serialized_start=1764
-  _globals['_CLOSED']._serialized_end=1853
-  _globals['_LISTMODELSREQUEST']._serialized_start=1855
-  _globals['_LISTMODELSREQUEST']._serialized_end=1874
-  _globals['_MODEL']._serialized_start=1876
-  _globals['_MODEL']._serialized_end=1986
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1988
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2064
-  _globals['_ALIGNREQUEST']._serialized_start=2067
-  _globals['_ALIGNREQUEST']._serialized_end=2255
-  _globals['_ALIGNRESPONSE']._serialized_start=2257
-  _globals['_ALIGNRESPONSE']._serialized_end=2321
-  _globals['_TRANSCRIBESERVICE']._serialized_start=2324
-  _globals['_TRANSCRIBESERVICE']._serialized_end=2714
+  _globals['_OPEN']._serialized_end=750
+  _globals['_AUDIO']._serialized_start=752
+  _globals['_AUDIO']._serialized_end=796
+  _globals['_FLUSH']._serialized_start=798
+  _globals['_FLUSH']._serialized_end=805
+  _globals['_FINISH']._serialized_start=807
+  _globals['_FINISH']._serialized_end=815
+  _globals['_TRANSCRIBERESPONSE']._serialized_start=818
+  _globals['_TRANSCRIBERESPONSE']._serialized_end=1142
+  _globals['_OPENED']._serialized_start=1145
+  _globals['_OPENED']._serialized_end=1338
+  _globals['_PARTIAL']._serialized_start=1340
+  _globals['_PARTIAL']._serialized_end=1448
+  _globals['_FINAL']._serialized_start=1451
+  _globals['_FINAL']._serialized_end=1765
+  _globals['_FAILED']._serialized_start=1767
+  _globals['_FAILED']._serialized_end=1885
+  _globals['_CLOSED']._serialized_start=1887
+  _globals['_CLOSED']._serialized_end=1976
+  _globals['_LISTMODELSREQUEST']._serialized_start=1978
+  _globals['_LISTMODELSREQUEST']._serialized_end=1997
+  _globals['_MODEL']._serialized_start=1999
+  _globals['_MODEL']._serialized_end=2109
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2111
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2187
+  _globals['_ALIGNREQUEST']._serialized_start=2190
+  _globals['_ALIGNREQUEST']._serialized_end=2378
+  _globals['_ALIGNRESPONSE']._serialized_start=2380
+  _globals['_ALIGNRESPONSE']._serialized_end=2497
+  _globals['_TRANSCRIBESERVICE']._serialized_start=2500
+  _globals['_TRANSCRIBESERVICE']._serialized_end=2890
 # @@protoc_insertion_point(module_scope)

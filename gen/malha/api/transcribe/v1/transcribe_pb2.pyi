@@ -77,6 +77,7 @@ class Open(_message.Message):
     WORDS_FIELD_NUMBER: _builtins.int
     INTERIM_FIELD_NUMBER: _builtins.int
     BACKGROUND_FIELD_NUMBER: _builtins.int
+    ALIGN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Empty: the engine's default."""
     words: _builtins.bool
@@ -85,6 +86,8 @@ class Open(_message.Message):
     """Whether partials are wanted."""
     background: _builtins.bool
     """Whether nobody waits for the text as it is spoken, as with recordings. Utterances of other streams then go before those of this one."""
+    align: _builtins.bool
+    """Whether the words of finals are timed by aligning their text with the audio, where `opened` says so, instead of by the recogniser. Means `words`."""
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
         """How to read the audio: PCM16, one channel. AudioStreamService takes the other formats. Required."""
@@ -102,10 +105,11 @@ class Open(_message.Message):
         words: _builtins.bool = ...,
         interim: _builtins.bool = ...,
         background: _builtins.bool = ...,
+        align: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "format", b"format", "interim", b"interim", "languages", b"languages", "model", b"model", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "background", b"background", "format", b"format", "interim", b"interim", "languages", b"languages", "model", b"model", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,6 +232,7 @@ class Opened(_message.Message):
     INCREMENTAL_FIELD_NUMBER: _builtins.int
     INTERIM_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    ALIGN_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """What is recognised, BCP 47; empty: detected for each utterance."""
     incremental: _builtins.bool
@@ -236,9 +241,11 @@ class Opened(_message.Message):
     """Whether partials may come."""
     words: _builtins.bool
     """Whether finals carry words."""
+    align: _builtins.bool
+    """Whether words are timed by alignment. Not so where it was not asked for, or nothing here aligns this language."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
-        """Who recognises."""
+        """Who recognises. Where recognisers are chosen for each utterance, the one that is asked first."""
 
     def __init__(
         self,
@@ -248,10 +255,11 @@ class Opened(_message.Message):
         incremental: _builtins.bool = ...,
         interim: _builtins.bool = ...,
         words: _builtins.bool = ...,
+        align: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "incremental", b"incremental", "interim", b"interim", "language", b"language", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["align", b"align", "engine", b"engine", "incremental", b"incremental", "interim", b"interim", "language", b"language", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +309,8 @@ class Final(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
     AUDIO_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ALIGNED_FIELD_NUMBER: _builtins.int
     utterance: _builtins.int
     """Counts utterances from 1."""
     text: _builtins.str
@@ -309,6 +319,8 @@ class Final(_message.Message):
     """0 to 1; unset where the engine has none."""
     language: _builtins.str
     """BCP 47 tag it was recognised in."""
+    aligned: _builtins.bool
+    """Whether the words' times were found by alignment."""
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[_transcript_pb2.Word]:
         """Times from the start of the utterance."""
@@ -316,6 +328,10 @@ class Final(_message.Message):
     @_builtins.property
     def audio(self) -> _duration_pb2.Duration:
         """Length of the utterance's audio."""
+
+    @_builtins.property
+    def engine(self) -> _media_pb2.Engine:
+        """Who recognised it; unset where it can be nobody but whom `opened` names."""
 
     def __init__(
         self,
@@ -326,10 +342,12 @@ class Final(_message.Message):
         language: _builtins.str = ...,
         words: _abc.Iterable[_transcript_pb2.Word] | None = ...,
         audio: _duration_pb2.Duration | None = ...,
+        engine: _media_pb2.Engine | None = ...,
+        aligned: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "audio", b"audio", "confidence", b"confidence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "audio", b"audio", "confidence", b"confidence", "engine", b"engine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "audio", b"audio", "confidence", b"confidence", "language", b"language", "text", b"text", "utterance", b"utterance", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "aligned", b"aligned", "audio", b"audio", "confidence", b"confidence", "engine", b"engine", "language", b"language", "text", b"text", "utterance", b"utterance", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
@@ -485,14 +503,14 @@ class AlignRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """At most 16 MiB."""
+    """Whole samples: at most 4,000,000 bytes, two minutes at 16,000 Hz."""
     text: _builtins.str
-    """What is said in it."""
+    """What is said in it, all of it and nothing else. Punctuation stays with its word."""
     language: _builtins.str
-    """BCP 47 tag."""
+    """BCP 47 tag of the text. Default: en."""
     @_builtins.property
     def format(self) -> _media_pb2.AudioFormat:
-        """One channel, raw."""
+        """One channel of ENCODING_PCM16. Required."""
 
     def __init__(
         self,
@@ -517,18 +535,24 @@ class AlignResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WORDS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def words(self) -> _containers.RepeatedCompositeFieldContainer[_transcript_pb2.Word]:
-        """In order, times from the start of the audio."""
+        """The text's words in order, times from the start of the audio."""
+
+    @_builtins.property
+    def engine(self) -> _media_pb2.Engine:
+        """Who aligned."""
 
     def __init__(
         self,
         *,
         words: _abc.Iterable[_transcript_pb2.Word] | None = ...,
+        engine: _media_pb2.Engine | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

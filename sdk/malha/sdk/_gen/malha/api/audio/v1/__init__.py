@@ -588,6 +588,12 @@ class Open(betterproto2.Message):
     Whether text stays as it was spoken: with fillers, numbers in words, and no glossary. It is scrubbed all the same.
     """
 
+    align: "bool" = betterproto2.field(17, betterproto2.TYPE_BOOL)
+    """
+    Whether the words of segments are timed by aligning their text with the audio, instead of by the recogniser. Means `words`. Where nothing
+    aligns the language, a warning says so and the recogniser's times stand.
+    """
+
 
 default_message_pool.register_message("malha.api.audio.v1", "Open", Open)
 

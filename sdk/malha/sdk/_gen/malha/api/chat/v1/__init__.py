@@ -358,6 +358,11 @@ class EmbedResponse(betterproto2.Message):
     The model that made them.
     """
 
+    prompt_tokens: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Tokens read, about: servers do not count them alike.
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "EmbedResponse", EmbedResponse)
 
@@ -623,6 +628,13 @@ class MessageEnd(betterproto2.Message):
     engine: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
     """
     The engine that answered.
+    """
+
+    retry_after: "datetime.timedelta | None" = betterproto2.field(
+        14, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    When to ask again, where the answer failed and a model's server said when; unset otherwise.
     """
 
 

@@ -61,6 +61,11 @@ class Encoding(betterproto2.Enum):
     A whole file, recognised by its content: WAV, FLAC, MP3, Ogg, WebM or MP4. Only for pace BATCH.
     """
 
+    MP3 = 8
+    """
+    MP3 frames (MPEG-1/2/2.5 layer III), one after the other. Only of what Synthesize makes; a recording of it is sent as FILE.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -72,6 +77,7 @@ class Encoding(betterproto2.Enum):
             5: "ENCODING_WEBM",
             6: "ENCODING_OGG",
             7: "ENCODING_FILE",
+            8: "ENCODING_MP3",
         }
 
     @classmethod
@@ -85,6 +91,7 @@ class Encoding(betterproto2.Enum):
             "ENCODING_WEBM": 5,
             "ENCODING_OGG": 6,
             "ENCODING_FILE": 7,
+            "ENCODING_MP3": 8,
         }
 
 

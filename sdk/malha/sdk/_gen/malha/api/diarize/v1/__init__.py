@@ -19,6 +19,7 @@ __all__ = (
     "ListSpeakersResponse",
     "Open",
     "Opened",
+    "Speaker",
     "SpeakerMatch",
     "Turn",
 )
@@ -80,6 +81,20 @@ class Closed(betterproto2.Message):
     speakers: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
     Speakers told apart.
+    """
+
+    audio: "datetime.timedelta | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    Length of the audio.
+    """
+
+    speech: "datetime.timedelta | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    Speech in it, of all channels together.
     """
 
 
@@ -182,17 +197,22 @@ class EnrollSpeakerRequest(betterproto2.Message):
 
     speaker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    Chosen by the caller.
+    Chosen by the caller: an operator's number, no name.
     """
 
     audio: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
-    Speech as WAV, 6 to 60 s.
+    6 to 60 s of one speaker, as WAV (PCM of 16 bits, 8,000 to 48,000 Hz), at most 4 MB.
     """
 
     consent_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The record of the speaker's consent.
+    The record of the speaker's consent, by the id it has with the caller. It is kept with the voice print, and named in the audit.
+    """
+
+    customer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The customer whose voice it is, by external id or id: it is erased with the customer. Empty: an operator's.
     """
 
 
@@ -205,11 +225,9 @@ class EnrollSpeakerResponse(betterproto2.Message):
     An enrolled voice.
     """
 
-    speech: "datetime.timedelta | None" = betterproto2.field(
-        1, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
-    )
+    speaker: "Speaker | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Speech found in the audio.
+    What is kept.
     """
 
 
@@ -234,7 +252,15 @@ class ListSpeakersRequest(betterproto2.Message):
     Asks for the enrolled.
     """
 
-    pass
+    page_size: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
+    """
+    At most 1,000; default 100.
+    """
+
+    page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    From the last answer.
+    """
 
 
 default_message_pool.register_message("malha.api.diarize.v1", "ListSpeakersRequest", ListSpeakersRequest)
@@ -246,9 +272,14 @@ class ListSpeakersResponse(betterproto2.Message):
     The enrolled.
     """
 
-    speaker_ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+    speakers: "list[Speaker]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    Their ids.
+    By id.
+    """
+
+    next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    Asks for the next page; empty: there is none.
     """
 
 
@@ -263,17 +294,22 @@ class Open(betterproto2.Message):
 
     format: "__common__v1__.AudioFormat | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    How to read the audio. Required.
+    How to read the audio. Required. PCM16 of one or two channels; of two, the channel is the speaker.
     """
 
     max_speakers: "int | None" = betterproto2.field(2, betterproto2.TYPE_INT32, optional=True)
     """
-    At most this many speakers; unset: found out.
+    At most this many speakers; unset: found out. Of two channels each has one.
     """
 
     identify: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
     """
-    Whether to match speakers against the enrolled.
+    Whether to compare speakers with the enrolled.
+    """
+
+    background: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    A recording rather than a live call: turns come only after `finish`, and live streams go first.
     """
 
 
@@ -291,14 +327,73 @@ class Opened(betterproto2.Message):
     Who labels.
     """
 
+    max_speakers: "int" = betterproto2.field(2, betterproto2.TYPE_INT32)
+    """
+    At most this many speakers; 0: as many as are found.
+    """
+
+    identify: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Whether speakers are compared with the enrolled: not without a database, nor by an engine that makes no voice prints.
+    """
+
+    threshold: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
+    """
+    The least score at which a voice is told to be an enrolled speaker's.
+    """
+
 
 default_message_pool.register_message("malha.api.diarize.v1", "Opened", Opened)
 
 
 @dataclass(eq=False, repr=False)
+class Speaker(betterproto2.Message):
+    """
+    An enrolled speaker, without the voice print: nobody is shown that.
+    """
+
+    speaker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Chosen by the caller.
+    """
+
+    consent_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The record of the consent.
+    """
+
+    customer_id: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    The customer, by id; empty: an operator.
+    """
+
+    speech: "datetime.timedelta | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    Speech the voice print was made of.
+    """
+
+    model: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Whose voice print it is. One of another model than this server's is never matched: enrol the speaker again.
+    """
+
+    create_time: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Timestamp, optional=True
+    )
+    """
+    When it was enrolled.
+    """
+
+
+default_message_pool.register_message("malha.api.diarize.v1", "Speaker", Speaker)
+
+
+@dataclass(eq=False, repr=False)
 class SpeakerMatch(betterproto2.Message):
     """
-    How a speaker compares with the enrolled.
+    How a speaker compares with the enrolled. Told again as more of the voice is known; the newest holds.
     """
 
     speaker: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -313,12 +408,19 @@ class SpeakerMatch(betterproto2.Message):
 
     score: "float" = betterproto2.field(3, betterproto2.TYPE_DOUBLE)
     """
-    Its score.
+    The best candidate's score; 0 where there is none.
     """
 
     all: "list[Candidate]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    All candidates, the best first.
+    The best candidates, at most ten, the best first.
+    """
+
+    speech: "datetime.timedelta | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    Speech of this voice that the scores rest on.
     """
 
 
@@ -328,31 +430,42 @@ default_message_pool.register_message("malha.api.diarize.v1", "SpeakerMatch", Sp
 @dataclass(eq=False, repr=False)
 class Turn(betterproto2.Message):
     """
-    A stretch of one speaker.
+    A stretch of one speaker. It is told again as it grows, and where it turns out to be otherwise.
     """
 
-    speaker: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
     """
-    Label, stable in the stream.
+    Names the turn in its stream.
+    """
+
+    revision: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Counts from 1; a higher revision of the same id takes the place of a lower one.
+    """
+
+    speaker: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Label, stable in the stream: `S1`, `S2`, in the order they were told apart; of two channels `S1` is the first. Empty: there is no
+    such turn after all.
     """
 
     start: "datetime.timedelta | None" = betterproto2.field(
-        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
     )
     """
     From the start of the stream.
     """
 
     end: "datetime.timedelta | None" = betterproto2.field(
-        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
     )
     """
     From the start of the stream.
     """
 
-    revision: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    channel: "int" = betterproto2.field(6, betterproto2.TYPE_INT32)
     """
-    Counts from 1; a higher revision replaces a lower one.
+    Where it is heard, from 0.
     """
 
 
@@ -369,7 +482,8 @@ class DiarizeServiceStub:
 
     def diarize(self, messages: "Iterable[DiarizeRequest]") -> "Iterator[DiarizeResponse]":
         """
-        Labels turns: `open`, then audio, then `finish`.
+        Labels turns: `open`, then audio, then `finish`. Turns are told within two seconds of speech, and told again where more audio shows
+        that they were somebody else's; after `finish` everything is looked at once more.
         """
 
         yield from self._channel.stream_stream(
@@ -380,7 +494,8 @@ class DiarizeServiceStub:
 
     def enroll_speaker(self, message: "EnrollSpeakerRequest") -> "EnrollSpeakerResponse":
         """
-        Enrols a speaker's voice. Needs a consent record.
+        Enrols a speaker's voice, or takes the place of what was enrolled. Needs a record of the speaker's consent. Refused: less than 6 s or
+        more than 60 s (TOO_SHORT, TOO_LONG), too little speech (NO_SPEECH), more than one voice (SEVERAL_VOICES).
         """
 
         return self._channel.unary_unary(
@@ -389,13 +504,10 @@ class DiarizeServiceStub:
             EnrollSpeakerResponse.FromString,
         )(message)
 
-    def list_speakers(self, message: "ListSpeakersRequest | None" = None) -> "ListSpeakersResponse":
+    def list_speakers(self, message: "ListSpeakersRequest") -> "ListSpeakersResponse":
         """
-        Lists enrolled speakers.
+        Lists enrolled speakers, by id.
         """
-
-        if message is None:
-            message = ListSpeakersRequest()
 
         return self._channel.unary_unary(
             "/malha.api.diarize.v1.DiarizeService/ListSpeakers",
@@ -405,7 +517,7 @@ class DiarizeServiceStub:
 
     def delete_speaker(self, message: "DeleteSpeakerRequest") -> "DeleteSpeakerResponse":
         """
-        Forgets a speaker.
+        Forgets a speaker: a consent is withdrawn. The voice print is deleted.
         """
 
         return self._channel.unary_unary(

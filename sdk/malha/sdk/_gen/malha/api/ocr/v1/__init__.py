@@ -8,8 +8,10 @@ __all__ = (
     "Box",
     "Closed",
     "Data",
+    "Document",
     "Failed",
     "Finish",
+    "Limits",
     "Line",
     "OcrServiceStub",
     "Open",
@@ -17,8 +19,10 @@ __all__ = (
     "Page",
     "RecognizeRequest",
     "RecognizeResponse",
+    "Source",
 )
 
+import datetime
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -31,10 +35,47 @@ _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
+class Source(betterproto2.Enum):
+    """
+    Where a page's text comes from.
+    """
+
+    UNSPECIFIED = 0
+    """
+    Not said.
+    """
+
+    TEXT_LAYER = 1
+    """
+    The page carries its text (PDF); confidence is 1.
+    """
+
+    RECOGNITION = 2
+    """
+    Recognised by the engine.
+    """
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "SOURCE_UNSPECIFIED",
+            1: "SOURCE_TEXT_LAYER",
+            2: "SOURCE_RECOGNITION",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "SOURCE_UNSPECIFIED": 0,
+            "SOURCE_TEXT_LAYER": 1,
+            "SOURCE_RECOGNITION": 2,
+        }
+
+
 @dataclass(eq=False, repr=False)
 class Block(betterproto2.Message):
     """
-    Lines that belong together.
+    Lines that belong together, such as a paragraph.
     """
 
     lines: "list[Line]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
@@ -49,7 +90,7 @@ default_message_pool.register_message("malha.api.ocr.v1", "Block", Block)
 @dataclass(eq=False, repr=False)
 class Box(betterproto2.Message):
     """
-    A rectangle on a page, in pixels.
+    A rectangle on an upright page, in pixels.
     """
 
     left: "float" = betterproto2.field(1, betterproto2.TYPE_FLOAT)
@@ -87,6 +128,18 @@ class Closed(betterproto2.Message):
     Pages read.
     """
 
+    failed: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Pages that could not be read.
+    """
+
+    first_page: "datetime.timedelta | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    From the document's last byte to its first page.
+    """
+
 
 default_message_pool.register_message("malha.api.ocr.v1", "Closed", Closed)
 
@@ -107,6 +160,31 @@ default_message_pool.register_message("malha.api.ocr.v1", "Data", Data)
 
 
 @dataclass(eq=False, repr=False)
+class Document(betterproto2.Message):
+    """
+    A document that can be read.
+    """
+
+    media_type: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    What it is, by its bytes.
+    """
+
+    pages: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    All its pages.
+    """
+
+    pages_to_read: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Of these, how many are read.
+    """
+
+
+default_message_pool.register_message("malha.api.ocr.v1", "Document", Document)
+
+
+@dataclass(eq=False, repr=False)
 class Failed(betterproto2.Message):
     """
     A page that could not be read.
@@ -119,7 +197,7 @@ class Failed(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    UPPER_SNAKE_CASE, stable.
+    UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`.
     """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -141,6 +219,38 @@ class Finish(betterproto2.Message):
 
 
 default_message_pool.register_message("malha.api.ocr.v1", "Finish", Finish)
+
+
+@dataclass(eq=False, repr=False)
+class Limits(betterproto2.Message):
+    """
+    What a document may have.
+    """
+
+    document_bytes: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    Size in bytes.
+    """
+
+    pages: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Pages.
+    """
+
+    page_pixels: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    Pixels of one image.
+    """
+
+    page_time: "datetime.timedelta | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ____google__protobuf__.Duration, optional=True
+    )
+    """
+    How long one page may take; one that takes longer fails.
+    """
+
+
+default_message_pool.register_message("malha.api.ocr.v1", "Limits", Limits)
 
 
 @dataclass(eq=False, repr=False)
@@ -176,12 +286,27 @@ class Open(betterproto2.Message):
 
     languages: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
     """
-    BCP 47 tags of the text.
+    BCP 47 tags of the text, the likeliest first. Empty: any that the engine reads.
     """
 
     media_type: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    `image/png`, `image/jpeg`, `image/tiff` or `application/pdf`.
+    `image/png`, `image/jpeg`, `image/tiff` or `application/pdf`; a document that is something else is refused. Empty: told by its first bytes.
+    """
+
+    max_pages: "int | None" = betterproto2.field(3, betterproto2.TYPE_UINT32, optional=True)
+    """
+    Read the first so many pages only. Default: all, and a document of more pages than `Limits.pages` is refused.
+    """
+
+    ignore_text_layer: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    Recognise every page of a PDF by its looks, also where it carries its text.
+    """
+
+    scrub: "bool | None" = betterproto2.field(5, betterproto2.TYPE_BOOL, optional=True)
+    """
+    Mask personal data (identity numbers, cards, phones, addresses, listed names) in what is read. Default: as the tenant has it for calls.
     """
 
 
@@ -196,7 +321,22 @@ class Opened(betterproto2.Message):
 
     engine: "__common__v1__.Engine | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Who reads.
+    Who recognises pages that carry no text.
+    """
+
+    languages: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    BCP 47 primary tags it reads.
+    """
+
+    scrub: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    Whether personal data is masked.
+    """
+
+    limits: "Limits | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    What a document may have.
     """
 
 
@@ -216,12 +356,32 @@ class Page(betterproto2.Message):
 
     blocks: "list[Block]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    In reading order.
+    In reading order: columns one after the other. None: the page has no text.
     """
 
     confidence: "float" = betterproto2.field(3, betterproto2.TYPE_FLOAT)
     """
-    Mean over its lines, 0 to 1.
+    Mean over its lines, weighted by their length, 0 to 1.
+    """
+
+    width: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Width of the upright page, in the pixels that boxes are in: the image's own; of a PDF those of its rendering.
+    """
+
+    height: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    Height of the upright page, in the same pixels.
+    """
+
+    rotation: "int" = betterproto2.field(6, betterproto2.TYPE_UINT32)
+    """
+    By how many degrees, clockwise, the page was turned to stand upright: 0, 90, 180 or 270. What the file itself says of its rotation is followed first and not counted.
+    """
+
+    source: "Source" = betterproto2.field(7, betterproto2.TYPE_ENUM, default_factory=lambda: Source(0))
+    """
+    Where the text comes from.
     """
 
 
@@ -249,7 +409,7 @@ class RecognizeRequest(betterproto2.Message):
 
     finish: "Finish | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="request")
     """
-    All is sent: read the rest and close.
+    All is sent: read it and close.
     """
 
 
@@ -267,20 +427,25 @@ class RecognizeResponse(betterproto2.Message):
 
     opened: "Opened | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
-    The stream is open.
+    The stream is open: send the document.
     """
 
-    page: "Page | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    document: "Document | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    """
+    The document is whole, and of a kind that can be read. Its pages follow.
+    """
+
+    page: "Page | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
     A page was read.
     """
 
-    failed: "Failed | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    failed: "Failed | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
-    A page could not be read. The stream goes on.
+    A page could not be read. The stream goes on with the next one.
     """
 
-    closed: "Closed | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    closed: "Closed | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
     The stream is over; nothing follows.
     """
@@ -291,7 +456,7 @@ default_message_pool.register_message("malha.api.ocr.v1", "RecognizeResponse", R
 
 class OcrServiceStub:
     """
-    Reads documents.
+    Reads documents: images, scans and PDF files. Nothing of a document is kept once its stream is over.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -299,7 +464,7 @@ class OcrServiceStub:
 
     def recognize(self, messages: "Iterable[RecognizeRequest]") -> "Iterator[RecognizeResponse]":
         """
-        Reads a document page by page: `open`, then its bytes, then `finish`.
+        Reads a document page by page: `open`, then its bytes, then `finish`. Pages are told one by one, in their order, as they are read.
         """
 
         yield from self._channel.stream_stream(
@@ -309,4 +474,5 @@ class OcrServiceStub:
         )(iter(messages))
 
 
+from .....google import protobuf as ____google__protobuf__
 from ...common import v1 as __common__v1__

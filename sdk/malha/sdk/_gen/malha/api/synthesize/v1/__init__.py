@@ -134,7 +134,7 @@ default_message_pool.register_message("malha.api.synthesize.v1", "ListVoicesResp
 @dataclass(eq=False, repr=False)
 class Mark(betterproto2.Message):
     """
-    Where a word begins.
+    Where a word begins. Only engines that know tell it: espeak does, coqui does not.
     """
 
     word: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -176,7 +176,8 @@ class Open(betterproto2.Message):
 
     format: "__common__v1__.AudioFormat | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Of the audio to be made. Default: PCM16 at the engine's own rate. One channel; PCM16, MULAW, ALAW or WAV.
+    Of the audio to be made. Default: PCM16 at the engine's own rate. One channel; PCM16, MULAW, ALAW, WAV, OGG (Opus, 8,000,
+    12,000, 16,000, 24,000 or 48,000 Hz) or MP3 (those, 11,025, 22,050, 32,000 and 44,100 Hz).
     """
 
     speed: "float | None" = betterproto2.field(4, betterproto2.TYPE_DOUBLE, optional=True)
@@ -186,7 +187,14 @@ class Open(betterproto2.Message):
 
     reference_audio: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
     """
-    Speech to clone the voice from, as WAV, where the engine can. Needs a consent record.
+    Speech to clone the voice from, where the engine can: 6 to 30 s of one speaker, as WAV (PCM or float, 8,000 to 48,000 Hz),
+    at most 4 MB. Needs `consent_id`, and no `voice`.
+    """
+
+    consent_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    The record of the consent of whose voice it is, by the id it has with the caller; no name. Required with `reference_audio`:
+    the audit keeps who cloned by which consent, and when.
     """
 
 
@@ -212,6 +220,11 @@ class Opened(betterproto2.Message):
     format: "__common__v1__.AudioFormat | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
     Of the audio that follows.
+    """
+
+    licence: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    The licence of the model's weights, where the engine knows it. `CPML-1.0 (non-commercial)` limits what the speech may be used for.
     """
 
 
@@ -335,7 +348,7 @@ class SynthesizeServiceStub:
     def synthesize(self, messages: "Iterable[SynthesizeRequest]") -> "Iterator[SynthesizeResponse]":
         """
         Speaks text as it comes: `open`, then text, `flush` to speak what has gathered, `finish` at the end.
-        Audio starts with the first whole sentence.
+        Audio starts with the first whole sentence, or clause of a long one: what a language model writes is spoken while it writes.
         """
 
         yield from self._channel.stream_stream(

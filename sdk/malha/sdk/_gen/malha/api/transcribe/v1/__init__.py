@@ -44,22 +44,22 @@ class AlignRequest(betterproto2.Message):
 
     format: "__common__v1__.AudioFormat | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    One channel, raw.
+    One channel of ENCODING_PCM16. Required.
     """
 
     content: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
-    At most 16 MiB.
+    Whole samples: at most 4,000,000 bytes, two minutes at 16,000 Hz.
     """
 
     text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    What is said in it.
+    What is said in it, all of it and nothing else. Punctuation stays with its word.
     """
 
     language: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    BCP 47 tag.
+    BCP 47 tag of the text. Default: en.
     """
 
 
@@ -74,7 +74,12 @@ class AlignResponse(betterproto2.Message):
 
     words: "list[__common__v1__.Word]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    In order, times from the start of the audio.
+    The text's words in order, times from the start of the audio.
+    """
+
+    engine: "__common__v1__.Engine | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Who aligned.
     """
 
 
@@ -184,6 +189,16 @@ class Final(betterproto2.Message):
     )
     """
     Length of the utterance's audio.
+    """
+
+    engine: "__common__v1__.Engine | None" = betterproto2.field(7, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Who recognised it; unset where it can be nobody but whom `opened` names.
+    """
+
+    aligned: "bool" = betterproto2.field(8, betterproto2.TYPE_BOOL)
+    """
+    Whether the words' times were found by alignment.
     """
 
 
@@ -302,6 +317,11 @@ class Open(betterproto2.Message):
     Whether nobody waits for the text as it is spoken, as with recordings. Utterances of other streams then go before those of this one.
     """
 
+    align: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether the words of finals are timed by aligning their text with the audio, where `opened` says so, instead of by the recogniser. Means `words`.
+    """
+
 
 default_message_pool.register_message("malha.api.transcribe.v1", "Open", Open)
 
@@ -314,7 +334,7 @@ class Opened(betterproto2.Message):
 
     engine: "__common__v1__.Engine | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Who recognises.
+    Who recognises. Where recognisers are chosen for each utterance, the one that is asked first.
     """
 
     language: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -335,6 +355,11 @@ class Opened(betterproto2.Message):
     words: "bool" = betterproto2.field(5, betterproto2.TYPE_BOOL)
     """
     Whether finals carry words.
+    """
+
+    align: "bool" = betterproto2.field(6, betterproto2.TYPE_BOOL)
+    """
+    Whether words are timed by alignment. Not so where it was not asked for, or nothing here aligns this language.
     """
 
 
