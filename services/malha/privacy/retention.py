@@ -1,4 +1,5 @@
-"""Enforces how long tenants keep conversations and recordings: ``{"retention_days": 90, "recording": {"retention_days": 30}}`` in a tenant's settings.
+"""Enforces how long tenants keep conversations, recordings and voice prints, by a tenant's settings: ``{"retention_days": 90, "recording":
+{"retention_days": 30}, "speakers": {"retention_days": 365}}``.
 
 What has run out is erased as on request, tombstones and all; a customer too who has no conversation left and was not changed for as long. A
 legal hold and an open call win. Days of events that have become empty are dropped.
@@ -48,6 +49,19 @@ _IDLE_CUSTOMERS: Final = """
         AND NOT EXISTS (SELECT FROM legal_hold h WHERE h.kind = 'customer' AND h.object_id = customer.id)
     ORDER BY id LIMIT $3
 """
+_EXPIRED_SPEAKERS: Final = """
+    SELECT id FROM speaker WHERE created_at < now() - make_interval(days => $1) AND id > $2
+        AND NOT EXISTS (SELECT FROM legal_hold h WHERE h.kind = 'customer' AND h.object_id = speaker.customer_id)
+    ORDER BY id LIMIT $3
+"""
+_DROP_SPEAKER: Final = """
+    WITH gone AS (DELETE FROM speaker WHERE id = $1 RETURNING id)
+    INSERT INTO tombstone (tenant_id, kind, object_id) SELECT malha_tenant(), 'speaker', id FROM gone ON CONFLICT DO NOTHING
+"""
+_AUDIT_SPEAKER: Final = """
+    INSERT INTO audit (tenant_id, actor, action, object_type, object_id, details)
+    VALUES (malha_tenant(), $1, 'speaker.delete', 'speaker', $2, '{"cause": "retention"}')
+"""
 _KEYS: Final = "SELECT conversation_id FROM recording_key WHERE conversation_id = ANY($1)"
 _FIRST: Final = uuid.UUID(int=0)
 _MOST_DAYS: Final = 36_500
@@ -64,6 +78,8 @@ class Swept:
     """Of conversations that stay: their keys and files went."""
     left_files: int
     """Files without a key, of an erasure that was interrupted or repeated by a restore, that were removed."""
+    speakers: int = 0
+    """Whose voice prints went; they can be enrolled again."""
 
 
 class Retention:
@@ -103,7 +119,8 @@ class Retention:
             conversations = await self._erase_all(tenant, _EXPIRED, kept_days, self._erase_conversation)
             customers = await self._erase_all(tenant, _IDLE_CUSTOMERS, kept_days, self._erase_customer)
         recordings = 0 if recorded_days is None else await self._sweep_recordings(tenant, recorded_days)
-        return Swept(conversations, customers, recordings, await self._sweep_files(tenant))
+        speakers = await self._sweep_speakers(tenant, days(settings.get("speakers")))
+        return Swept(conversations, customers, recordings, await self._sweep_files(tenant), speakers)
 
     async def _erase_all(
         self, tenant: uuid.UUID, query: str, kept_days: int, erase: Callable[[uuid.UUID, uuid.UUID], Awaitable[bool]]
@@ -138,6 +155,17 @@ class Retention:
                 if gone is not None:
                     await self._files.remove(tenant, conversation)
                     dropped += 1
+            after = expired[-1]
+        return dropped
+
+    async def _sweep_speakers(self, tenant: uuid.UUID, kept_days: int | None) -> int:
+        dropped, after = 0, _FIRST
+        while kept_days is not None and (expired := await self._expired(tenant, _EXPIRED_SPEAKERS, kept_days, after)):
+            for speaker in expired:
+                async with self._database.tenant_tx(tenant) as connection:
+                    await connection.execute(_DROP_SPEAKER, speaker)
+                    await connection.execute(_AUDIT_SPEAKER, ACTOR, str(speaker))
+            dropped += len(expired)
             after = expired[-1]
         return dropped
 

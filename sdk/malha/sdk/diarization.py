@@ -1,0 +1,240 @@
+"""Who spoke when, as it is heard or of a whole recording, and the speakers that are enrolled."""
+
+import datetime as dt
+import io
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import betterproto2
+import grpc
+
+from malha.sdk._connection import Connection
+from malha.sdk._convert import engine_from, seconds
+from malha.sdk._format import Format
+from malha.sdk._gen.malha.api.diarize import v1 as api
+from malha.sdk._rpc import Rpc
+from malha.sdk._source import AudioInput
+from malha.sdk._status import error_from
+from malha.sdk._stream import EventStream
+from malha.sdk.errors import InvalidRequest, ServerError
+from malha.sdk.events import Engine
+
+__all__ = ["Diarization", "DiarizationEvent", "DiarizationStream", "EnrolledSpeaker", "SpeakerMatch", "Turn"]
+
+_SERVICE = "/malha.api.diarize.v1.DiarizeService"
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Somebody speaks. One of the same ``id`` with a higher ``revision`` takes its place; without a speaker there is no such turn after all."""
+
+    id: int
+    revision: int
+    speaker: str
+    """``S1``, ``S2``, in the order they were told apart."""
+    start_seconds: float
+    end_seconds: float
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerMatch:
+    """How a speaker of the stream compares with the enrolled. A later one of the same speaker takes its place."""
+
+    speaker: str
+    top: str
+    """Who it is; empty: nobody who is enrolled."""
+    score: float
+    """Cosine with the most similar, -1 to 1."""
+    all: Mapping[str, float]
+    """The most similar enrolled speakers, the best first."""
+    speech_seconds: float
+    """Speech the scores rest on."""
+
+
+DiarizationEvent = Turn | SpeakerMatch
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """Who spoke when in a recording."""
+
+    turns: tuple[Turn, ...]
+    """In order of time."""
+    matches: Mapping[str, SpeakerMatch]
+    """By speaker; empty unless they were to be identified."""
+    engine: Engine
+    duration_seconds: float
+    speech_seconds: float
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """In the order they first speak."""
+        return tuple(dict.fromkeys(turn.speaker for turn in self.turns))
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledSpeaker:
+    """A speaker whose voice the server knows."""
+
+    speaker_id: str
+    consent_id: str
+    customer_id: str
+    speech_seconds: float
+    model: str
+    """Whose voice print it is."""
+    created: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiarizationSettings:
+    """What ``open`` says."""
+
+    format: Format
+    max_speakers: int | None
+    identify: bool
+    background: bool
+
+    def to_message(self) -> api.DiarizeRequest:
+        return api.DiarizeRequest(
+            open=api.Open(
+                format=self.format.to_message(), max_speakers=self.max_speakers, identify=self.identify, background=self.background
+            )
+        )
+
+
+class DiarizationStream(EventStream[DiarizationEvent]):
+    """Turns as they are heard, by ``Malha.diarize_live``. Leaving the loop, or the ``async with`` block, stops it."""
+
+    def __init__(self, connection: Connection, settings: DiarizationSettings, audio: AudioInput, running: set[EventStream[Any]]) -> None:
+        super().__init__(running)
+        self._connection = connection
+        self._settings = settings
+        self._audio = audio
+        self._closed: api.Closed | None = None
+        self.engine = Engine("", "")
+        """Who labels; nameless until the server has answered."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """Of the audio; 0 until all is labelled."""
+        return seconds(self._closed.audio) if self._closed else 0.0
+
+    @property
+    def speech_seconds(self) -> float:
+        """Speech in it; 0 until all is labelled."""
+        return seconds(self._closed.speech) if self._closed else 0.0
+
+    def _connect(self) -> Rpc:
+        return self._connection.stream(f"{_SERVICE}/Diarize")
+
+    async def _produce(self) -> None:
+        await self._write(self._settings.to_message())
+        async with self._audio.chunks() as pieces:
+            frame, rest = self._settings.format.frame_bytes, b""
+            async for piece in pieces:
+                content = rest + piece
+                whole = len(content) // frame * frame
+                content, rest = content[:whole], content[whole:]
+                if content:
+                    await self._write(api.DiarizeRequest(audio=api.Audio(content=content)))
+        if rest:
+            raise InvalidRequest("the audio ends inside a frame", reason="PARTIAL_FRAME")
+        await self._write(api.DiarizeRequest(finish=api.Finish()))
+        await self._half_close()
+
+    def _translate(self, response: bytes) -> DiarizationEvent | None:
+        _, event = betterproto2.which_one_of(api.DiarizeResponse.parse(response), "event")
+        match event:
+            case api.Opened():
+                self.engine = engine_from(event.engine)
+            case api.Turn():
+                return Turn(event.id, event.revision, event.speaker, seconds(event.start), seconds(event.end), event.channel)
+            case api.SpeakerMatch():
+                scores = {candidate.speaker_id: candidate.score for candidate in event.all}
+                return SpeakerMatch(event.speaker, event.top, event.score, scores, seconds(event.speech))
+            case api.Closed():
+                self._closed = event
+            case _:
+                pass
+        return None
+
+    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
+        if error is not None:
+            return error_from(error, self._connection.target)
+        return None if self._closed else ServerError("the server ended before all was labelled", reason="ENDED_EARLY")
+
+
+async def gather(stream: DiarizationStream) -> Diarization:
+    """Take a whole stream. Raises what it raises."""
+    turns: dict[int, Turn] = {}
+    matches: dict[str, SpeakerMatch] = {}
+    async for event in stream:
+        if isinstance(event, SpeakerMatch):
+            matches[event.speaker] = event
+        elif event.speaker:
+            turns[event.id] = event
+        else:
+            turns.pop(event.id, None)
+    ordered = tuple(sorted(turns.values(), key=lambda turn: (turn.start_seconds, turn.channel)))
+    return Diarization(ordered, matches, stream.engine, stream.duration_seconds, stream.speech_seconds)
+
+
+async def enroll(connection: Connection, speaker_id: str, wav: bytes, consent_id: str, customer_id: str) -> EnrolledSpeaker:
+    """Enrol a voice."""
+    request = api.EnrollSpeakerRequest(speaker_id=speaker_id, audio=wav, consent_id=consent_id, customer_id=customer_id)
+    answer = await connection.unary(f"{_SERVICE}/EnrollSpeaker", request, api.EnrollSpeakerResponse)
+    if answer.speaker is None:
+        raise ServerError("the server told nothing of the speaker", reason="EMPTY_ANSWER")
+    return _speaker(answer.speaker)
+
+
+async def speakers(connection: Connection) -> tuple[EnrolledSpeaker, ...]:
+    """All who are enrolled."""
+    found: list[EnrolledSpeaker] = []
+    token = ""
+    while True:
+        request = api.ListSpeakersRequest(page_size=_PAGE, page_token=token)
+        answer = await connection.unary(f"{_SERVICE}/ListSpeakers", request, api.ListSpeakersResponse)
+        found += map(_speaker, answer.speakers)
+        token = answer.next_page_token
+        if not token:
+            return tuple(found)
+
+
+async def delete_speaker(connection: Connection, speaker_id: str) -> None:
+    """Forget a speaker."""
+    request = api.DeleteSpeakerRequest(speaker_id=speaker_id)
+    await connection.unary(f"{_SERVICE}/DeleteSpeaker", request, api.DeleteSpeakerResponse, idempotent=False)
+
+
+def wav_of(pcm: bytes, sample_rate: int) -> bytes:
+    """PCM16 of one channel as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(sample_rate)
+        writer.writeframes(pcm)
+    return file.getvalue()
+
+
+def read_wav(content: bytes) -> tuple[bytes, int, int]:
+    """(PCM16, sample rate, channels) of a WAV file. Raises InvalidRequest."""
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            if file.getsampwidth() == 2 and file.getnchannels() in {1, 2}:
+                return file.readframes(file.getnframes()), file.getframerate(), file.getnchannels()
+    except (wave.Error, EOFError) as error:
+        raise InvalidRequest(_NO_WAV, reason="UNSUPPORTED_FORMAT") from error
+    raise InvalidRequest(_NO_WAV, reason="UNSUPPORTED_FORMAT")
+
+
+_NO_WAV = "this is no WAV file of 16-bit PCM with one or two channels; transcribe(..., diarize=True) takes any recording"
+
+
+def _speaker(kept: api.Speaker) -> EnrolledSpeaker:
+    return EnrolledSpeaker(kept.speaker_id, kept.consent_id, kept.customer_id, seconds(kept.speech), kept.model, kept.create_time)

@@ -1,0 +1,139 @@
+"""The embedded diarizer: resemblyzer's voice prints, compared as they come and grouped again as more is known.
+
+What is heard is cut and labelled here (`malha.diarize.channel`), where it costs little; the network runs in worker processes.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Final, cast
+
+import numpy as np
+
+from malha.diarize.channel import Channel, Job
+from malha.diarize.clustering import Array, Labels, means
+from malha.diarize.engine import Capabilities, DiarizationConfig, Turn, VoicePrint, Voices
+from malha.diarize.engines.resemblyzer_messages import Grouping, Windows, WorkerOptions
+from malha.diarize.engines.resemblyzer_weights import COMMAND, PACKAGE, find
+from malha.diarize.settings import DiarizeSettings
+from malha.runtime.errors import FailedPrecondition
+from malha.runtime.host import EngineHost, HostOptions
+
+NAME: Final = "resemblyzer"
+ASK_SECONDS: Final = 60.0
+"""For an answer of the worker, whoever else it works for."""
+LIVE_WINDOWS: Final = 3
+"""Of a live stream, but for the first of a stretch: three at once cost little more than two."""
+BACKGROUND_WINDOWS: Final = 32
+"""Windows of a recording asked for at once."""
+
+_WORKER: Final = "malha.diarize.engines.resemblyzer_worker:create_worker"
+
+
+class ResemblyzerEngine:
+    """The engine ``resemblyzer``; see `malha.diarize.engine.DiarizeEngine`."""
+
+    def __init__(self, settings: DiarizeSettings) -> None:
+        """Raises FailedPrecondition without the wheel or ONNX Runtime."""
+        weights = find()
+        if weights is None or find_spec("onnxruntime") is None:
+            raise FailedPrecondition(f"engine {NAME!r} needs: {COMMAND} && pip install onnxruntime", reason="MISSING_EXTRA")
+        workers = settings.diarize_workers
+        host = HostOptions(workers=workers, max_open=64 * workers, max_waiting=2 * settings.diarize_max_streams)
+        self._host = EngineHost(NAME, _WORKER, WorkerOptions(weights), host=host)
+        self._version = version(PACKAGE)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(NAME, f"resemblyzer {self._version}", f"{NAME}-{self._version}", online=True)
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """The worker processes, for supervision and measurement."""
+        return self._host.worker_pids
+
+    async def start(self) -> None:
+        await self._host.start()
+
+    async def close(self) -> None:
+        await self._host.close()
+
+    def check(self) -> None:
+        """It can: without its weights it was not made."""
+
+    async def diarize(self, config: DiarizationConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Turn | VoicePrint]:
+        stream = _Stream(self._host, config)
+        async for pcm in audio:
+            for told in await stream.hear(pcm):
+                yield told
+        for told in await stream.finish():
+            yield told
+
+    async def listen(self, pcm: bytes) -> Voices:
+        """Hear a recording whole. Its speakers are counted as in any other."""
+        channel = Channel()
+        jobs = [*channel.hear(np.frombuffer(pcm, "<i2")), *channel.finish()]
+        if not jobs:
+            return Voices(channel.speech_seconds, None, 0)
+        prints = await _prints(self._host, jobs, background=False)
+        channel.label(jobs, prints)
+        grouping = channel.grouping(last=True)
+        assert grouping is not None
+        groups = await _groups(self._host, grouping.prints, grouping.seconds, 0, background=False)
+        whole = means(grouping.prints, grouping.seconds, np.zeros(len(groups), np.intp))[0]
+        return Voices(channel.speech_seconds, whole, int(groups.max()) + 1)
+
+
+class _Stream:
+    """One channel on its way through a worker. One question is under way at a time."""
+
+    def __init__(self, host: EngineHost, config: DiarizationConfig) -> None:
+        self._host = host
+        self._config = config
+        self._channel = Channel(config.max_speakers, alone=config.max_speakers == 1)
+        self._needs_prints = config.prints or config.max_speakers != 1
+        self._waiting: list[Job] = []
+
+    async def hear(self, pcm: bytes) -> list[Turn | VoicePrint]:
+        ended = self._channel.stretches
+        self._waiting += self._channel.hear(np.frombuffer(pcm, "<i2"))
+        if not self._config.online:
+            if len(self._waiting) >= BACKGROUND_WINDOWS:
+                await self._label()
+            return []
+        over = self._channel.stretches != ended
+        if over or len(self._waiting) >= LIVE_WINDOWS or any(job.window.start == job.window.stretch for job in self._waiting):
+            await self._label()
+            await self._regroup(last=False)
+        elif not self._channel.due:
+            return []
+        return [*self._channel.turns(), *(self._channel.prints() if self._config.prints else ())]
+
+    async def finish(self) -> list[Turn | VoicePrint]:
+        """Look at everything again."""
+        self._waiting += self._channel.finish()
+        await self._label()
+        await self._regroup(last=True)
+        return [*self._channel.turns(), *(self._channel.prints(last=True) if self._config.prints else ())]
+
+    async def _label(self) -> None:
+        jobs, self._waiting = self._waiting, []
+        if jobs and self._needs_prints:
+            self._channel.label(jobs, await _prints(self._host, jobs, background=self._config.background))
+
+    async def _regroup(self, *, last: bool) -> None:
+        grouping = self._channel.grouping(last=last)
+        if grouping is not None:
+            most = self._config.max_speakers
+            groups = await _groups(self._host, grouping.prints, grouping.seconds, most, background=self._config.background)
+            self._channel.regroup(groups)
+
+
+async def _prints(host: EngineHost, jobs: Sequence[Job], *, background: bool) -> Array:
+    question = Windows(tuple(job.pcm for job in jobs))
+    return cast("Array", await host.call(None, question, timeout_seconds=ASK_SECONDS, background=background))
+
+
+async def _groups(host: EngineHost, prints: Array, seconds: Array, most: int, *, background: bool) -> Labels:
+    question = Grouping(prints, seconds, most)
+    return cast("Labels", await host.call(None, question, timeout_seconds=ASK_SECONDS, background=background))
