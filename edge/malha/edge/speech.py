@@ -1,4 +1,4 @@
-"""``POST /api/v1/tts``: text in, speech out as it is made."""
+"""``POST /api/v1/tts``: text in, speech out as it is made, chunk by chunk."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,16 @@ from malha.runtime.mesh import Mesh
 FORMATS = {
     "wav": media_pb2.ENCODING_WAV,
     "pcm": media_pb2.ENCODING_PCM16,
+    "ogg": media_pb2.ENCODING_OGG,
+    "mp3": media_pb2.ENCODING_MP3,
     "mulaw": media_pb2.ENCODING_MULAW,
     "alaw": media_pb2.ENCODING_ALAW,
 }
 MEDIA_TYPES = {
     media_pb2.ENCODING_WAV: "audio/wav",
     media_pb2.ENCODING_PCM16: "audio/pcm;rate={rate}",
+    media_pb2.ENCODING_OGG: "audio/ogg; codecs=opus",
+    media_pb2.ENCODING_MP3: "audio/mpeg",
     media_pb2.ENCODING_MULAW: "audio/PCMU;rate={rate}",
     media_pb2.ENCODING_ALAW: "audio/PCMA;rate={rate}",
 }

@@ -1,28 +1,38 @@
 """Speech from text, in pieces as it is made, or whole."""
 
+import asyncio
 import io
 import wave
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import betterproto2
 import grpc
 
 from malha.sdk._connection import Connection
 from malha.sdk._convert import engine_from, seconds
-from malha.sdk._format import Format
+from malha.sdk._format import make_format
+from malha.sdk._gen.malha.api.common import v1 as common
 from malha.sdk._gen.malha.api.synthesize import v1 as synthesize
 from malha.sdk._rpc import Rpc
 from malha.sdk._source import items_of
 from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
-from malha.sdk.errors import ServerError
+from malha.sdk.chat import ChatAnswer, ChatDelta
+from malha.sdk.errors import InvalidRequest, ServerError
 from malha.sdk.events import Engine
 
-__all__ = ["Mark", "Speech", "SpeechChunk", "SpeechStream", "TextSource"]
+__all__ = ["Mark", "Speech", "SpeechChunk", "SpeechEncoding", "SpeechStream", "TextPiece", "TextSource"]
 
-TextSource = str | AsyncIterable[str] | Iterable[str]
+SpeechEncoding = Literal["pcm16", "mulaw", "alaw", "wav", "ogg", "mp3"]
+"""``pcm16`` (little-endian), ``mulaw`` and ``alaw`` are raw; ``wav`` is of unknown length, as live streams are; ``ogg`` holds Opus."""
+
+TextPiece = str | ChatDelta | ChatAnswer
+"""Of what ``Malha.chat`` gives, the deltas are spoken; the whole answer only where it came without them."""
+
+TextSource = str | AsyncIterable[TextPiece] | Iterable[TextPiece]
 """A text, or its pieces as they come; a sentence may come in several."""
 
 _METHOD = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
@@ -82,19 +92,27 @@ class SpeechSettings:
 
     voice: str
     language: str
-    format: Format | None
+    format: common.AudioFormat | None
     """None: PCM16 at the engine's own rate."""
     speed: float | None
+    reference_audio: bytes = b""
+    consent_id: str = ""
 
     def to_message(self) -> synthesize.SynthesizeRequest:
-        audio_format = None if self.format is None else self.format.to_message()
         return synthesize.SynthesizeRequest(
-            open=synthesize.Open(voice=self.voice, language=self.language, format=audio_format, speed=self.speed)
+            open=synthesize.Open(
+                voice=self.voice,
+                language=self.language,
+                format=self.format,
+                speed=self.speed,
+                reference_audio=self.reference_audio,
+                consent_id=self.consent_id,
+            )
         )
 
 
 class SpeechStream(EventStream[SpeechChunk]):
-    """Speech as it is made, by ``Malha.say``. Leaving the loop, or the ``async with`` block, stops it."""
+    """Speech as it is made, by ``Malha.say`` or ``speak``. Leaving the loop, or the ``async with`` block, stops it."""
 
     def __init__(
         self,
@@ -102,15 +120,20 @@ class SpeechStream(EventStream[SpeechChunk]):
         settings: SpeechSettings,
         text: TextSource,
         running: set[EventStream[Any]],
+        pause_seconds: float | None = None,
     ) -> None:
+        """``pause_seconds``: where no more text comes for so long, what there is is spoken."""
         super().__init__(running)
         self._connection = connection
         self._settings = settings
         self._text = text
         self._engine = Engine("", "")
         self._voice = ""
+        self._licence = ""
         self._sample_rate = 0
         self._marks: list[Mark] = []
+        self._pause_seconds = pause_seconds
+        self._duration_seconds = 0.0
         self._closed = False
 
     @property
@@ -123,18 +146,36 @@ class SpeechStream(EventStream[SpeechChunk]):
         """The voice in use; empty until the first chunk."""
         return self._voice
 
+    @property
+    def licence(self) -> str:
+        """Of the engine's model, where it says one: ``CPML-1.0 (non-commercial)`` limits what the speech may be used for."""
+        return self._licence
+
+    @property
+    def duration_seconds(self) -> float:
+        """Of all the speech; 0 until its end."""
+        return self._duration_seconds
+
     def _connect(self) -> Rpc:
         return self._connection.stream(_METHOD)
 
     async def _produce(self) -> None:
         await self._write(self._settings.to_message())
-        async with items_of([self._text] if isinstance(self._text, str) else self._text) as texts:
+        source = [self._text] if isinstance(self._text, str) else self._text
+        async with items_of(source) as pieces, aclosing(_texts(pieces, self._pause_seconds)) as texts:
             async for text in texts:
-                for start in range(0, len(text), _MOST_CHARACTERS):
-                    piece = synthesize.Text(text=text[start : start + _MOST_CHARACTERS])
-                    await self._write(synthesize.SynthesizeRequest(text=piece))
+                await self._send(text)
         await self._write(synthesize.SynthesizeRequest(finish=synthesize.Finish()))
         await self._half_close()
+
+    async def _send(self, text: str | None) -> None:
+        """Send a text of any length; None: what there is is to be spoken."""
+        if text is None:
+            await self._write(synthesize.SynthesizeRequest(flush=synthesize.Flush()))
+            return
+        for start in range(0, len(text), _MOST_CHARACTERS):
+            piece = synthesize.Text(text=text[start : start + _MOST_CHARACTERS])
+            await self._write(synthesize.SynthesizeRequest(text=piece))
 
     def _translate(self, response: bytes) -> SpeechChunk | None:
         _, event = betterproto2.which_one_of(synthesize.SynthesizeResponse.parse(response), "event")
@@ -147,6 +188,7 @@ class SpeechStream(EventStream[SpeechChunk]):
                 return self._chunk(event.content)
             case synthesize.Closed():
                 self._closed = True
+                self._duration_seconds = seconds(event.audio)
                 return self._chunk(b"") if self._marks else None
             case _:
                 pass
@@ -155,6 +197,7 @@ class SpeechStream(EventStream[SpeechChunk]):
     def _open(self, opened: synthesize.Opened) -> None:
         self._engine = engine_from(opened.engine)
         self._voice = opened.voice.name if opened.voice is not None else ""
+        self._licence = opened.licence
         if opened.format is not None:
             self._sample_rate = opened.format.sample_rate_hertz or 0
 
@@ -166,6 +209,43 @@ class SpeechStream(EventStream[SpeechChunk]):
         if error is not None:
             return error_from(error, self._connection.target)
         return None if self._closed else ServerError("the server ended the speech before it was closed", reason="ENDED_EARLY")
+
+
+def make_speech_format(encoding: str, sample_rate: int | None) -> common.AudioFormat | None:
+    """The format to ask for; None: PCM16 at the engine's own rate. Raises InvalidRequest."""
+    if encoding not in get_args(SpeechEncoding):
+        names = ", ".join(get_args(SpeechEncoding))
+        raise InvalidRequest(f"unknown encoding {encoding!r}: speech is one of {names}", reason="UNSUPPORTED_FORMAT")
+    if encoding == "pcm16" and sample_rate is None:
+        return None
+    if encoding == "mp3":
+        return common.AudioFormat(encoding=common.Encoding.MP3, sample_rate_hertz=sample_rate, channels=1)
+    return make_format(encoding, sample_rate, 1).to_message()
+
+
+async def _texts(pieces: AsyncIterator[TextPiece], pause_seconds: float | None) -> AsyncGenerator[str | None, None]:
+    """The text of the pieces, and None where no piece has come for so long."""
+    delta = False
+    while True:
+        coming = asyncio.ensure_future(_next(pieces))
+        try:
+            if pause_seconds is not None and not (await asyncio.wait({coming}, timeout=pause_seconds))[0]:
+                yield None
+            piece = await coming
+        finally:
+            coming.cancel()
+            await asyncio.wait({coming})  # an iterator that is still asked cannot be closed
+        if piece is None:
+            return
+        if isinstance(piece, ChatAnswer):
+            yield "" if delta else piece.text
+        else:
+            delta = delta or isinstance(piece, ChatDelta)
+            yield piece if isinstance(piece, str) else piece.text
+
+
+async def _next(pieces: AsyncIterator[TextPiece]) -> TextPiece | None:
+    return await anext(pieces, None)
 
 
 async def gather(stream: SpeechStream) -> Speech:

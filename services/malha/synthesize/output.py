@@ -1,6 +1,7 @@
-"""From an engine's PCM to what the client asked for: resampled, as PCM, G.711 or a WAV stream."""
+"""From an engine's PCM to what the client asked for: resampled, as PCM, G.711, a WAV stream, Opus in Ogg or MP3."""
 
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -8,6 +9,8 @@ from typing import Final
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
+from malha.synthesize.encoders import MP3_HERTZ, OPUS_HERTZ, Encoder, Mp3, OggOpus
 
 _UNKNOWN_SIZE: Final = 0xFFFFFFFF
 _SAMPLE_BYTES: Final = 2
@@ -20,6 +23,14 @@ class Coding(Enum):
     MULAW = "mulaw"
     ALAW = "alaw"
     WAV = "wav"
+    OGG = "ogg"
+    MP3 = "mp3"
+
+
+ENCODERS: Final[Mapping[Coding, Callable[[int], Encoder]]] = {Coding.OGG: OggOpus, Coding.MP3: Mp3}
+"""Of the compressed codings, made with a rate. They take milliseconds for a second of speech; the others microseconds."""
+RATES: Final[Mapping[Coding, tuple[int, ...]]] = {Coding.OGG: OPUS_HERTZ, Coding.MP3: MP3_HERTZ}
+"""The only rates a coding has. The others take any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +40,24 @@ class OutputFormat:
     coding: Coding
     sample_rate_hertz: int
 
+    @property
+    def compressed(self) -> bool:
+        """Whether writing it takes so long that it is no business of an event loop."""
+        return self.coding in ENCODERS
+
 
 class SpeechWriter:
-    """Writes one stream's speech, sentence by sentence. Sentences begin and end in silence, so each is resampled on its own."""
+    """Writes one stream's speech, sentence by sentence. Sentences begin and end in silence, so each is resampled on its own.
+
+    Not for two threads at once.
+    """
 
     def __init__(self, output: OutputFormat, source_hertz: int) -> None:
         self.samples = 0
         """Written so far, at the output's rate."""
         self._coding = output.coding
         self._rate = output.sample_rate_hertz
+        self._encoder = ENCODERS[self._coding](self._rate) if output.compressed else None
         self._resampler = soxr.ResampleStream(source_hertz, self._rate, 1, dtype="int16") if source_hertz != self._rate else None
 
     @property
@@ -47,6 +67,8 @@ class SpeechWriter:
 
     def header(self) -> bytes:
         """What comes before the first sample."""
+        if self._encoder is not None:
+            return self._encoder.header()
         return wav_header(self._rate) if self._coding is Coding.WAV else b""
 
     def write(self, pcm: bytes) -> bytes:
@@ -60,6 +82,10 @@ class SpeechWriter:
             self._resampler.clear()
         return self._encode(tail)
 
+    def finish(self) -> bytes:
+        """What comes behind the last sentence."""
+        return self._encoder.finish() if self._encoder is not None else b""
+
     def _resample(self, pcm: bytes, *, last: bool) -> NDArray[np.int16]:
         samples = np.frombuffer(pcm, np.int16)
         if self._resampler is None:
@@ -69,6 +95,8 @@ class SpeechWriter:
 
     def _encode(self, samples: NDArray[np.int16]) -> bytes:
         self.samples += len(samples)
+        if self._encoder is not None:
+            return self._encoder.encode(samples)
         match self._coding:
             case Coding.MULAW:
                 return MULAW_OF[samples.view(np.uint16)].tobytes()

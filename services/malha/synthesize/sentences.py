@@ -1,7 +1,8 @@
 """Cuts text that comes in pieces into sentences, so that speech can begin before the text has ended.
 
 A boundary is decided as soon as what follows settles it, and where the pieces were cut never moves one. The rules are those of Portuguese,
-Spanish and English: abbreviations, initials, decimal points and list numbers do not end a sentence; ``¿`` and ``¡`` begin one.
+Spanish and English: abbreviations, initials, decimal points and list numbers do not end a sentence; ``¿`` and ``¡`` begin one. A sentence
+that goes on and on is spoken clause by clause: whoever listens to a language model hears it begin before its long sentence has ended.
 """
 
 import re
@@ -11,11 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CHARACTERS: Final = 400
-"""A sentence longer than this is cut at a comma or a space: it bounds the wait for the first sound and the memory of a stream."""
+"""A sentence longer than this is cut at a space: it bounds the memory of a stream."""
+CLAUSE_CHARACTERS: Final = 160
+"""A sentence longer than this is cut behind a clause: it bounds the wait for sound, to about 40 tokens of a language model."""
 
 _CANDIDATE: Final = re.compile(r"""(?P<line>[\n\r\u2028\u2029])|(?P<run>[.!?…]+)(?P<closers>["'»”’)\]]*)""")  # noqa: RUF001 - a closing quote
 _LINE_ENDS: Final = frozenset("\n\r\u2028\u2029")
-_PAUSE: Final = re.compile(r"[,;:]\s")
+_PAUSE: Final = re.compile(r"[,;:][\"'»”’)\]]*\s|\s[-–—]\s")  # noqa: RUF001 - dashes and quotes of typeset text
+_CONJUNCTION: Final = re.compile(
+    r"\s(?=(?:e|mas|porém|porque|quando|enquanto|embora|y|pero|cuando|mientras|aunque|and|but|because|when|while|although)\s)",
+    re.IGNORECASE,
+)
+_LEAST_CLAUSE: Final = 3
+"""A clause is at least a third of the longest there may be."""
 _JOINERS: Final = frozenset("\u200d\ufe0e\ufe0f")
 
 # Before a name, or before what they introduce: the sentence always goes on.
@@ -41,6 +50,7 @@ class SentenceBuffer:
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
         self._max = max_characters
+        self._clause = min(CLAUSE_CHARACTERS, max_characters)
         self._pending = ""
         self._offset = 0
 
@@ -63,16 +73,42 @@ class SentenceBuffer:
         return sentence
 
     def _next_cut(self) -> int | None:
-        """Where the first sentence of the pending text ends, or None while that cannot be known.
+        """Where the first sentence of the pending text ends, or its first clause if it is long; None while that cannot be known.
 
         Nothing beyond the window is looked at. Otherwise a decision would depend on how much text came with the last piece.
         """
+        window = self._pending[: self._clause + 1]
+        full = len(window) > self._clause
+        cut = _sentence_end(window, self._clause) or (_clause_end(window, self._clause) if full else None)
+        if cut is not None or not full:
+            return cut
         window = self._pending[: self._max + 1]
-        full = len(window) > self._max
-        for match in _CANDIDATE.finditer(window, 0, self._max if full else len(window)):
-            if _is_boundary(window, match):
-                return match.end()
-        return _forced_cut(window, self._max) if full else None
+        ends = (_sentence_end(window, self._max), _first_pause(window, self._clause, self._max))
+        found = min(filter(None, ends), default=None)
+        return found or (_forced_cut(window, self._max) if len(window) > self._max else None)
+
+
+def _sentence_end(window: str, limit: int) -> int | None:
+    """Where the first sentence ends that is sure to end within ``limit`` characters."""
+    for match in _CANDIDATE.finditer(window, 0, min(limit, len(window))):
+        if _is_boundary(window, match):
+            return match.end()
+    return None
+
+
+def _clause_end(window: str, limit: int) -> int | None:
+    """Behind the last pause of a text that is longer than ``limit``, else before its last conjunction; neither near its beginning."""
+    for pattern in (_PAUSE, _CONJUNCTION):
+        ends = [match.end() for match in pattern.finditer(window, limit // _LEAST_CLAUSE, limit)]
+        if ends:
+            return ends[-1]
+    return None
+
+
+def _first_pause(window: str, start: int, limit: int) -> int | None:
+    """Behind the first pause that ends after ``start``; there is none before it."""
+    match = _PAUSE.search(window, start - 2, min(limit, len(window)))
+    return None if match is None else match.end()
 
 
 def _is_boundary(window: str, match: re.Match[str]) -> bool:
@@ -119,10 +155,7 @@ def _next_begins(window: str, end: int, begins: Callable[[str], bool]) -> bool:
 
 
 def _forced_cut(window: str, limit: int) -> int:
-    """Where to cut a sentence that is too long: behind the last pause of its second half, else the last space, else anywhere."""
-    pauses = [match.end() for match in _PAUSE.finditer(window, limit // 2, limit)]
-    if pauses:
-        return pauses[-1]
+    """Where to cut a sentence without pauses that is too long: behind its last space, else anywhere but within a character."""
     for cut in range(limit, 0, -1):
         if window[cut - 1].isspace() and window[:cut].strip():
             return cut

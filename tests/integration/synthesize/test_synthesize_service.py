@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import grpc
 import numpy as np
 import psutil
@@ -34,7 +35,19 @@ pytestmark = [pytest.mark.engine("espeak"), pytest.mark.asyncio(loop_scope="modu
 DEADLINE = 20.0
 LONG = "Quero falar com o atendimento sobre a fatura do cartão, por favor. " * 59
 """About 4,000 characters: four minutes of speech."""
-PCM16, MULAW, ALAW, WAV = (media_pb2.Encoding.Value(f"ENCODING_{name}") for name in ("PCM16", "MULAW", "ALAW", "WAV"))
+PCM16, MULAW, ALAW, WAV, OGG, MP3 = (
+    media_pb2.Encoding.Value(f"ENCODING_{name}") for name in ("PCM16", "MULAW", "ALAW", "WAV", "OGG", "MP3")
+)
+
+
+def _mulaw_levels() -> np.ndarray:
+    """What each code of G.711 mu-law stands for, by FFmpeg."""
+    decoder = av.CodecContext.create("pcm_mulaw", "r")
+    decoder.sample_rate, decoder.layout = 8000, "mono"
+    return np.concatenate([frame.to_ndarray().ravel() for frame in decoder.decode(av.Packet(bytes(range(256))))])
+
+
+MULAW_LEVELS = _mulaw_levels()
 
 
 class Client:
@@ -177,6 +190,71 @@ async def test_a_rate_that_is_not_given_is_the_contracts_default(client: Client,
     assert said.opened.format.sample_rate_hertz == rate
 
 
+@pytest.mark.parametrize(
+    ("encoding", "kind", "asked", "rate"),
+    [(OGG, "ogg", None, 24_000), (OGG, "ogg", 16_000, 16_000), (MP3, "mp3", None, 22_050), (MP3, "mp3", 8000, 8000)],
+)
+async def test_compressed_formats(client: Client, encoding: int, kind: str, asked: int | None, rate: int) -> None:
+    wanted = media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=asked)
+    said, other = await asyncio.gather(*(client.say("Buenos días. ", "¿Qué tal?", language="es", format=wanted) for _ in range(2)))
+    assert (said.opened.format.encoding, said.opened.format.sample_rate_hertz) == (encoding, rate)
+    assert [mark.word for mark in said.marks] == ["Buenos", "días", "Qué", "tal"]
+    for one in (said, other):
+        with av.open(io.BytesIO(one.audio), format=kind) as container:
+            frames = [(frame.samples / frame.sample_rate, np.abs(frame.to_ndarray()).max()) for frame in container.decode(audio=0)]
+        assert sum(length for length, _ in frames) == pytest.approx(seconds(one.closed.audio), abs=0.2)
+        assert max(loudness for _, loudness in frames) > 0.05
+
+
+async def test_compressed_silence_begins_and_ends(client: Client) -> None:
+    said = await client.say("  ", language="es", format=media_pb2.AudioFormat(encoding=OGG))
+    assert said.audio.startswith(b"OggS")
+    assert said.closed.characters == 0
+
+
+@pytest.mark.parametrize(
+    ("speed", "format_of"), [(0.5, (PCM16, 8000)), (1.0, (PCM16, 48_000)), (2.0, (MULAW, 8000)), (2.0, (PCM16, 16_000))], ids=str
+)
+async def test_marks_hold_at_any_speed_and_rate(client: Client, speed: float, format_of: tuple[int, int]) -> None:
+    """Each word begins where the same words spoken without it end: in the silence a comma makes, sound begins at its mark."""
+    encoding, rate = format_of
+    text = "Um, dois, três, quatro, cinco."
+    said = await client.say(text, language="pt", speed=speed, format=media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=rate))
+    assert [mark.word for mark in said.marks] == ["Um", "dois", "três", "quatro", "cinco"]
+    samples = said.samples if encoding == PCM16 else MULAW_LEVELS[np.frombuffer(said.audio, np.uint8)]
+    loudness = np.abs(samples.astype(float))
+    for mark in said.marks[1:]:
+        at, near = int(seconds(mark.time) * rate), int(0.04 * rate)
+        before, after = loudness[at - near : at].mean(), loudness[at : at + 3 * near].max()
+        assert after > 500, mark  # the s of a slow `cinco` begins softly
+        assert before < after / 4, mark
+
+
+async def test_a_models_tokens_are_spoken_while_it_writes(client: Client) -> None:
+    """The first sentence, and the clause of one that goes on, sound before the answer is whole."""
+    answer = {
+        "pt": "Claro, Sr. Silva! O valor de R$ 1.234,56 sai dia 10. Bem... ele chega em até 5 dias úteis, se não houver feriado",
+        "es": "¡Claro, Sr. García! El importe de 1.234,56 € sale el día 10. Bueno… llega en 5 días hábiles, si no es festivo",
+        "en": "Sure, Mr. Smith! The sum of $1,234.56 goes out at 5.30 p.m. today. Well... it takes 5 working days, at most",
+    }
+    for language, text in answer.items():
+        call = client.open()
+        await call.write(api.SynthesizeRequest(open=api.Open(language=language)))
+        for start in range(0, len(text), 4):
+            await call.write(api.SynthesizeRequest(text=api.Text(text=text[start : start + 4])))
+        heard: list[str] = []
+        while "5" not in heard and "5.30" not in heard and "10" not in heard:  # of the second sentence; nothing was flushed or finished
+            response = await asyncio.wait_for(call.read(), DEADLINE)
+            if response.HasField("mark"):
+                heard.append(response.mark.word)
+        assert heard[0] in {"Claro", "Sure"}
+        await call.write(api.SynthesizeRequest(finish=api.Finish()))
+        while not (response := await asyncio.wait_for(call.read(), DEADLINE)).HasField("closed"):
+            pass
+        assert response.closed.characters >= len(text) - 4
+        assert await call.code() == grpc.StatusCode.OK
+
+
 async def test_speed(client: Client) -> None:
     usual, fast = [await client.say("Bom dia, em que posso ajudar?", language="pt", speed=speed) for speed in (1.0, 2.0)]
     assert seconds(fast.closed.audio) < 0.7 * seconds(usual.closed.audio)
@@ -231,10 +309,22 @@ async def test_voices(client: Client) -> None:
         ({"language": "fr"}, grpc.StatusCode.INVALID_ARGUMENT, "UNSUPPORTED_LANGUAGE", "pt-BR"),
         ({"voice": "hal"}, grpc.StatusCode.NOT_FOUND, "VOICE_NOT_FOUND", "en-us+f2"),
         (
-            {"language": "pt", "format": {"encoding": media_pb2.ENCODING_OGG}},
+            {"language": "pt", "format": {"encoding": media_pb2.ENCODING_WEBM}},
             grpc.StatusCode.INVALID_ARGUMENT,
             "UNSUPPORTED_FORMAT",
             "ENCODING_ALAW",
+        ),
+        (
+            {"language": "pt", "format": {"encoding": OGG, "sample_rate_hertz": 44_100}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNSUPPORTED_FORMAT",
+            "24,000, 48,000",
+        ),
+        (
+            {"language": "pt", "format": {"encoding": MP3, "sample_rate_hertz": 10_000}},
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "UNSUPPORTED_FORMAT",
+            "11,025",
         ),
         (
             {"language": "pt", "format": {"encoding": PCM16, "channels": 2}},
@@ -250,6 +340,7 @@ async def test_voices(client: Client) -> None:
         ),
         ({"language": "pt", "speed": 3.0}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "speed"),
         ({"language": "pt", "reference_audio": b"RIFF"}, grpc.StatusCode.FAILED_PRECONDITION, "CLONING_UNAVAILABLE", "coqui"),
+        ({"language": "pt", "consent_id": "Maria da Silva"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "consent_id"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
 )

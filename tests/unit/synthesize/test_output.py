@@ -2,13 +2,15 @@
 
 import io
 import struct
+import threading
 
 import av
 import numpy as np
 import pytest
 import soxr
 
-from malha.synthesize.output import ALAW_OF, MULAW_OF, Coding, OutputFormat, SpeechWriter, wav_header
+from malha.synthesize.encoders import Encoders
+from malha.synthesize.output import ALAW_OF, MULAW_OF, RATES, Coding, OutputFormat, SpeechWriter, wav_header
 
 SOURCE = 22_050
 
@@ -106,3 +108,66 @@ def test_a_wav_header_says_that_the_length_is_not_known() -> None:
     assert len(header) == 44
     assert struct.unpack_from("<I", header, 4) == struct.unpack_from("<I", header, 40) == (0xFFFFFFFF,)
     assert SpeechWriter(OutputFormat(Coding.PCM16, 8000), SOURCE).header() == b""
+
+
+# Compressed
+
+
+def heard(data: bytes, kind: str) -> tuple[np.ndarray, int]:
+    """What FFmpeg reads of a file: samples and their rate."""
+    with av.open(io.BytesIO(data), format=kind) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=stream.rate)
+        pieces = [each.to_ndarray().ravel() for frame in container.decode(stream) for each in resampler.resample(frame)]
+        return np.concatenate([*pieces, *(each.to_ndarray().ravel() for each in resampler.resample(None))]), stream.rate
+
+
+COMPRESSED = [(coding, rate) for coding, rates in RATES.items() for rate in rates]
+
+
+@pytest.mark.parametrize(("coding", "rate"), COMPRESSED, ids=[f"{coding.value}-{rate}" for coding, rate in COMPRESSED])
+def test_compressed_speech_sounds_as_it_was_spoken(coding: Coding, rate: int) -> None:
+    writer = SpeechWriter(OutputFormat(coding, rate), SOURCE)
+    pcm = tone(1.0)
+    data = writer.header() + write(writer, pcm.tobytes(), 4410) + write(writer, pcm.tobytes(), 44_100) + writer.finish()
+    samples, told = heard(data, coding.value)
+    assert told == (48_000 if coding is Coding.OGG else rate)  # Opus is always decoded at 48 kHz
+    assert samples.size / told == pytest.approx(2.0, abs=0.2)  # MP3 frames are up to 72 ms, and the encoder begins with one of its own
+    spectrum = np.abs(np.fft.rfft(samples.astype(float)))
+    assert np.argmax(spectrum) * told / samples.size == pytest.approx(440, abs=3)
+    assert 0.5 < np.abs(samples).max() / 12_000 < 1.5
+    assert writer.seconds == pytest.approx(2.0, abs=0.001)
+
+
+@pytest.mark.parametrize("coding", [Coding.OGG, Coding.MP3])
+def test_compressed_speech_leaves_while_it_is_made(coding: Coding) -> None:
+    """A player has all but a tenth of a second of what was written, and a frame or two."""
+    writer = SpeechWriter(OutputFormat(coding, 24_000), SOURCE)
+    data = writer.header()
+    for spoken in range(1, 9):
+        data += writer.write(tone(0.25).tobytes())
+        if spoken > 1:
+            samples, rate = heard(data, coding.value)
+            assert samples.size / rate > 0.25 * spoken - 0.25
+    assert len(writer.finish()) > 0
+    assert len(data) < 2.0 * 24_000 * 2 / 4
+
+
+@pytest.mark.parametrize("coding", [Coding.OGG, Coding.MP3])
+def test_compressed_silence_is_a_file_too(coding: Coding) -> None:
+    writer = SpeechWriter(OutputFormat(coding, 16_000), SOURCE)
+    data = writer.header() + writer.end_sentence() + writer.finish()
+    assert writer.samples == 0
+    assert coding is Coding.MP3 or data.startswith(b"OggS")
+
+
+async def test_encoders_work_beside_the_event_loop() -> None:
+    encoders = Encoders()
+    loop_thread = threading.get_ident()
+    try:
+        assert await encoders.run(threading.get_ident) != loop_thread
+        assert await encoders.run(divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await encoders.run(divmod, 7, 0)
+    finally:
+        encoders.close()

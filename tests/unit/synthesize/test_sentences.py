@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from malha.synthesize.sentences import MAX_CHARACTERS, SentenceBuffer
+from malha.synthesize.sentences import CLAUSE_CHARACTERS, MAX_CHARACTERS, SentenceBuffer
 
 
 def cut(text: str) -> list[str]:
@@ -79,6 +79,118 @@ def test_a_flush_speaks_what_waits_and_nothing_twice() -> None:
     assert buffer.flush() == []
 
 
+TOKEN_STREAMS = {
+    "pt": (
+        [
+            "O",
+            " Sr",
+            ".",
+            " Silva",
+            " pag",
+            "ou",
+            " R$",
+            " 1",
+            ".",
+            "234",
+            ",56",
+            " às",
+            " 10",
+            ".",
+            "30",
+            "h",
+            ".",
+            " Certo",
+            "?",
+            " Bem",
+            "...",
+            " acho",
+        ],
+        ["O Sr. Silva pagou R$ 1.234,56 às 10.30h.", "Certo?"],
+        "Bem... acho",
+    ),
+    "es": (
+        ["El", " nº", " 5", " es", " de", " EE", ".", "UU", ".", " desde", " 1999", ".", "¿", "Lo", " ve", "?", " Sí", "…", " claro"],
+        ["El nº 5 es de EE.UU. desde 1999.", "¿Lo ve?"],
+        "Sí… claro",
+    ),
+    "en": (
+        [
+            "Dr",
+            ".",
+            " J",
+            ".",
+            " Smith",
+            " paid",
+            " $",
+            "3",
+            ".",
+            "50",
+            " at",
+            " 5",
+            " p",
+            ".",
+            "m",
+            ".",
+            " today",
+            ".",
+            " Right",
+            "!",
+            " E.g",
+            ".",
+            " this",
+        ],
+        ["Dr. J. Smith paid $3.50 at 5 p.m. today.", "Right!"],
+        "E.g. this",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tokens", "sentences", "rest"), TOKEN_STREAMS.values(), ids=TOKEN_STREAMS)
+def test_a_models_tokens_become_sentences_as_they_complete(tokens: list[str], sentences: list[str], rest: str) -> None:
+    buffer = SentenceBuffer()
+    told = [(number, sentence.text.strip()) for number, token in enumerate(tokens) for sentence in buffer.feed(token)]
+    assert [text for _, text in told] == sentences
+    assert [sentence.text.strip() for sentence in buffer.flush()] == [rest]
+    for number, text in told:  # with the token that settles it, not later
+        assert "".join(tokens[:number]).strip().endswith(text)
+
+
+CLAUSES = {
+    "behind its last pause": (
+        "Entendi o seu caso, vou verificar agora mesmo o que aconteceu com a sua fatura deste mês, ",
+        "porque o valor veio diferente do combinado e o senhor tem toda a razão de reclamar",
+    ),
+    "before its last conjunction": (
+        "Voy a revisar ahora mismo lo que ha pasado con la factura de este mes ",
+        "pero necesito que me confirme el número de contrato que figura en la parte superior de la primera página del documento",
+    ),
+    "at a dash": (
+        "I have looked at everything that was billed to your account during the last three months \u2013 ",
+        "the amount is not the one that was agreed on with our colleague on the telephone in January",
+    ),
+    "at the first pause after it": (
+        (
+            "I have looked for the amount that was agreed on with our colleague at the counter of your branch on the tenth day of January of this very"
+            " year after lunch at about two: "
+        ),
+        "it differs",
+    ),
+}
+
+
+@pytest.mark.parametrize(("clause", "rest"), CLAUSES.values(), ids=CLAUSES)
+def test_a_sentence_that_goes_on_is_spoken_clause_by_clause(clause: str, rest: str) -> None:
+    buffer = SentenceBuffer()
+    told = [(number, sentence.text) for number, character in enumerate(clause + rest) for sentence in buffer.feed(character)]
+    assert told[0][1] == clause
+    assert told[0][0] <= max(CLAUSE_CHARACTERS, len(clause))
+    assert "".join([*(piece for _, piece in told), *(sentence.text for sentence in buffer.flush())]) == clause + rest
+
+
+def test_an_engine_may_take_shorter_ones() -> None:
+    assert max(len(sentence.text) for sentence in SentenceBuffer(50).feed("palavra " * 50)) <= 50
+
+
 def test_a_long_sentence_is_cut_behind_its_last_pause() -> None:
     text = "palavra " * 30 + "fim, " + "palavra " * 30
     first = SentenceBuffer().feed(text)[0].text
@@ -121,13 +233,16 @@ PIECES = st.lists(
                 '"',
                 ")",
                 ",",
+                ", ",
+                " e ",
+                " - ",
                 "A",
                 "b",
                 "7",
             ]
         ),
         st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=6),
-        st.sampled_from(["palavra " * 40, "x" * 300, " " * 450, "e\u0301" * 220]),
+        st.sampled_from(["palavra " * 40, "palavra " * 19, "x" * 300, "x" * 155, " " * 450, "e\u0301" * 220]),
     ),
     max_size=25,
 )

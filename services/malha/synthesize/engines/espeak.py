@@ -9,8 +9,9 @@ from typing import Final
 
 from malha.runtime.errors import Internal, InvalidArgument, NotFound, Unavailable, UnsupportedLanguage
 from malha.runtime.host import EngineHost, HostOptions
-from malha.synthesize.engine import Capabilities, SpeechChunk, SpeechConfig, Voice
+from malha.synthesize.engine import Capabilities, Clone, Reference, SpeechChunk, SpeechConfig, Voice
 from malha.synthesize.engines.espeak_worker import LANGUAGES, Delivery, Loaded
+from malha.synthesize.reference import cannot_clone
 from malha.synthesize.settings import SynthesizeSettings
 
 WORKER: Final = "malha.synthesize.engines.espeak_worker:load"
@@ -95,6 +96,11 @@ class EspeakEngine:
             tags = sorted({tag for name in LANGUAGES if name in voices for tag in voices[name].languages})
             raise UnsupportedLanguage(f"engine espeak speaks: {', '.join(tags)}")
         return chosen
+
+    async def clone(self, tenant: str, reference: Reference, language: str) -> Clone:
+        """Raises FailedPrecondition."""
+        del tenant, reference, language
+        raise cannot_clone("espeak")
 
     async def speak(self, config: SpeechConfig, sentence: str) -> AsyncGenerator[SpeechChunk, None]:
         """Speak one sentence. A worker that dies meanwhile costs a pause; what was spoken before is not repeated.
