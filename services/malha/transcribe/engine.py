@@ -12,7 +12,7 @@ class Capabilities:
     """What an engine can do, told to the client in ``opened`` and ``ListModels``."""
 
     name: str
-    """As chosen by setting: ``pocketsphinx``, ``faster-whisper``, ``null``."""
+    """As chosen by setting: ``pocketsphinx``, ``faster-whisper``, ``openai``, ``null``."""
     version: str
     """Of the library and the model, as one string."""
     models: tuple[str, ...]
@@ -26,6 +26,8 @@ class Capabilities:
     words: bool
     """Whether it tells the time of each word."""
     detects_language: bool = False
+    parts: tuple["Capabilities", ...] = ()
+    """Of each recogniser, where several are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Recogniser:
+    """Who recognised an utterance."""
+
+    name: str
+    """The engine's."""
+    version: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """What an engine makes of an utterance so far (``final`` false) or in the end (``final`` true, exactly once, last)."""
 
@@ -66,6 +78,8 @@ class Hypothesis:
     """0..1, 0 where the engine has none."""
     language: str = ""
     words: tuple[Word, ...] = field(default=())
+    recogniser: Recogniser | None = None
+    """Who did it, where `TranscribeEngine.check` may have told of another."""
 
 
 class TranscribeEngine(Protocol):
@@ -80,8 +94,11 @@ class TranscribeEngine(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def check(self, language: str, model: str) -> None:
-        """Raise UnsupportedLanguage, FailedPrecondition or NotFound if this language or model cannot be served."""
+    def check(self, language: str, model: str) -> Capabilities:
+        """What it can do for this language and model (the first of ``models``).
+
+        Raises UnsupportedLanguage, FailedPrecondition or NotFound if they cannot be served.
+        """
 
     def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
         """Recognise one utterance; the end of ``audio`` is the end of the utterance.

@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import soxr
-from google.protobuf.duration_pb2 import Duration
 
-from malha.api.common.v1 import media_pb2, transcript_pb2
 from malha.api.transcribe.v1 import transcribe_pb2 as api
 from malha.runtime import logs
 from malha.runtime.auth import Principal
-from malha.runtime.errors import Internal, MalhaError, ResourceExhausted, Unavailable, UnsupportedFormat
+from malha.runtime.durations import duration
+from malha.runtime.errors import FailedPrecondition, Internal, MalhaError, ResourceExhausted, Unavailable, UnsupportedFormat
 from malha.runtime.logs import Event
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.stream import Stream
-from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Hypothesis, RecognitionConfig, TranscribeEngine
+from malha.transcribe.aligner import Aligner
+from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Hypothesis, RecognitionConfig, TranscribeEngine, Word
+from malha.transcribe.messages import checked_rate, engine_message, final_message, model_message, opened_message, word_message
 
 log = logs.get("transcribe")
 
@@ -26,18 +29,21 @@ PENDING_BACKGROUND = 4
 QUEUED_PIECES = 64
 """Pieces of audio that may wait for the engine."""
 SAMPLE_BYTES = 2
-DEFAULT_RATE = 16_000
+LOADING_SECONDS = 10.0
 
 TranscribeStream = Stream[api.TranscribeRequest, api.TranscribeResponse]
 
 
 class TranscribeService:
-    """Serves one engine."""
+    """Serves one engine, which may be several in one, and an aligner where there is one."""
 
     name = "malha.api.transcribe.v1.TranscribeService"
 
-    def __init__(self, engine: TranscribeEngine) -> None:
+    def __init__(self, engine: TranscribeEngine, aligner: Aligner | None = None) -> None:
         self._engine = engine
+        self._started = asyncio.Event()
+        """Whether its engine is loaded, or failed to."""
+        self._aligner = aligner
 
     @property
     def engine(self) -> str:
@@ -46,32 +52,44 @@ class TranscribeService:
 
     async def start(self) -> None:
         """Load the engine."""
-        await self._engine.start()
+        try:
+            await self._engine.start()
+        finally:
+            self._started.set()
 
     async def close(self) -> None:
         """Give it back."""
         await self._engine.close()
+        if self._aligner is not None:
+            await self._aligner.close()
 
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
-        return {"Transcribe": StreamMethod(self.transcribe), "ListModels": UnaryMethod(self.list_models)}
+        return {
+            "Transcribe": StreamMethod(self.transcribe),
+            "ListModels": UnaryMethod(self.list_models),
+            "Align": UnaryMethod(self.align),
+        }
 
     async def transcribe(self, stream: TranscribeStream) -> None:
-        """One channel's utterances."""
-        opening, can = stream.opening.open, self._engine.capabilities
-        rate = _checked_rate(opening.format)
+        """One channel's utterances. One that comes before the engine is loaded, as after a restart, waits for it."""
+        with suppress(TimeoutError):  # the engine says that it is not there
+            await asyncio.wait_for(self._started.wait(), LOADING_SECONDS)
+        opening = stream.opening.open
+        rate = checked_rate(opening.format)
         language = opening.languages[0] if opening.languages else ""
-        self._engine.check(language, opening.model)
+        can = self._engine.check(language, opening.model)
+        aligner = self._aligner if opening.align and self._aligns(language) else None
         config = RecognitionConfig(
             stream.principal.tenant,
             language,
             opening.model,
-            words=opening.words and can.words,
+            words=(opening.words or opening.align) and can.words,
             interim=opening.interim and can.interim,
             background=opening.background,
         )
-        stream.emit(api.TranscribeResponse(opened=self._opened(config)))
+        stream.emit(api.TranscribeResponse(opened=opened_message(config, can, align=aligner is not None)))
         async with asyncio.TaskGroup() as tasks:
-            session = _Session(stream, self._engine, config, rate, tasks)
+            session = _Session(stream, self._engine, aligner, config, rate, tasks)
             async for request in stream:
                 kind = request.WhichOneof("request")
                 if kind == "audio":
@@ -79,41 +97,55 @@ class TranscribeService:
                 elif kind == "flush":
                     await session.flush()
             await session.flush()
-        await stream.send(api.TranscribeResponse(closed=api.Closed(utterances=session.utterances, audio=_duration(session.seconds))))
+        await stream.send(api.TranscribeResponse(closed=api.Closed(utterances=session.utterances, audio=duration(session.seconds))))
 
     async def list_models(self, request: api.ListModelsRequest, principal: Principal) -> api.ListModelsResponse:
-        """The loaded models."""
+        """The loaded models, each with the engine that holds it."""
         del request, principal
         can = self._engine.capabilities
-        return api.ListModelsResponse(
-            models=[
-                api.Model(name=model, engine=media_pb2.Engine(name=can.name, version=can.version, model=model), languages=can.languages)
-                for model in can.models
-            ]
-        )
+        return api.ListModelsResponse(models=[model_message(one, name) for one in can.parts or (can,) for name in one.models])
 
-    def _opened(self, config: RecognitionConfig) -> api.Opened:
-        can = self._engine.capabilities
-        model = config.model or (can.models[0] if can.models else "")
-        return api.Opened(
-            engine=media_pb2.Engine(name=can.name, version=can.version, model=model),
-            language=config.language,
-            incremental=can.incremental,
-            interim=config.interim,
-            words=config.words,
-        )
+    async def align(self, request: api.AlignRequest, principal: Principal) -> api.AlignResponse:
+        """Words of a text with their times."""
+        del principal
+        if self._aligner is None:
+            raise FailedPrecondition("this server aligns nothing", reason="NO_ALIGNER")
+        rate, language = checked_rate(request.format), request.language or "en"
+        if len(request.content) % SAMPLE_BYTES:
+            raise UnsupportedFormat("content is not a whole number of 16-bit samples", reason="PARTIAL_FRAME")
+        who = self._aligner.check(language)
+        pcm = request.content if rate == SAMPLE_RATE_HERTZ else await asyncio.to_thread(_at_engine_rate, request.content, rate)
+        words = await self._aligner.align(request.text, pcm, language)
+        return api.AlignResponse(words=map(word_message, words), engine=engine_message(who))
+
+    def _aligns(self, language: str) -> bool:
+        """Whether a language can be aligned here; one that is not known yet is decided on by each final."""
+        if self._aligner is None:
+            return False
+        try:
+            self._aligner.check(language)
+        except FailedPrecondition:
+            return False
+        return True
 
 
 class _Session:
     """One stream's utterances. Each is recognised by a task of its own, so that the next can begin before the last is told."""
 
     def __init__(
-        self, stream: TranscribeStream, engine: TranscribeEngine, config: RecognitionConfig, rate: int, tasks: asyncio.TaskGroup
+        self,
+        stream: TranscribeStream,
+        engine: TranscribeEngine,
+        aligner: Aligner | None,
+        config: RecognitionConfig,
+        rate: int,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self.utterances = 0
         self.seconds = 0.0
         self._stream = stream
         self._engine = engine
+        self._aligner = aligner
         self._config = config
         self._rate = rate
         self._tasks = tasks
@@ -154,11 +186,11 @@ class _Session:
         return resampled
 
     async def _recognise(self, ordinal: int, audio: asyncio.Queue[bytes | None]) -> None:
-        heard = _Heard(audio)
+        heard = _Heard(audio, keep=self._aligner is not None)
         hypotheses = self._engine.recognise(self._config, heard.pieces())
         try:
             async for hypothesis in hypotheses:
-                await self._tell(ordinal, hypothesis, heard.seconds)
+                await self._tell(ordinal, hypothesis, heard)
         except MalhaError as error:
             log.warning(Event.ENGINE_ITEM_FAILED, reason=error.reason)
             await self._tell_failed(ordinal, error)
@@ -171,13 +203,31 @@ class _Session:
             await hypotheses.aclose()  # type: ignore[attr-defined]  # an engine's iterator is an async generator
             self._pending.release()
 
-    async def _tell(self, ordinal: int, hypothesis: Hypothesis, seconds: float) -> None:
+    async def _tell(self, ordinal: int, hypothesis: Hypothesis, heard: "_Heard") -> None:
         if hypothesis.final:
+            words = await self._aligned(hypothesis, heard)
             self._stream.retract(ordinal)
-            await self._stream.send(api.TranscribeResponse(final=_final(ordinal, hypothesis, seconds)))
+            final = final_message(
+                ordinal, hypothesis, heard.seconds, hypothesis.words if words is None else words, aligned=words is not None
+            )
+            await self._stream.send(api.TranscribeResponse(final=final))
         else:
-            partial = api.Partial(utterance=ordinal, text=hypothesis.text, audio=_duration(seconds))
+            partial = api.Partial(utterance=ordinal, text=hypothesis.text, audio=duration(heard.seconds))
             self._stream.emit(api.TranscribeResponse(partial=partial), partial_of=ordinal)
+
+    async def _aligned(self, hypothesis: Hypothesis, heard: "_Heard") -> tuple[Word, ...] | None:
+        """The words with times found by alignment; None where nothing aligns them: the recogniser's own stand then."""
+        if self._aligner is None or not hypothesis.text:
+            return None
+        try:
+            language = hypothesis.language or self._config.language
+            words = await self._aligner.align(hypothesis.text, bytes(heard.kept), language, background=self._config.background)
+        except MalhaError as error:
+            log.info(Event.ENGINE_ITEM_FAILED, reason=error.reason, engine="aligner")
+            return None
+        own = [word.confidence for word in hypothesis.words]
+        trust = own if len(own) == len(words) else [hypothesis.confidence] * len(words)
+        return tuple(replace(word, confidence=confidence) for word, confidence in zip(words, trust, strict=True))
 
     async def _tell_failed(self, ordinal: int, error: MalhaError) -> None:
         retryable = isinstance(error, Unavailable | ResourceExhausted)
@@ -186,16 +236,20 @@ class _Session:
 
 
 class _Heard:
-    """An utterance's audio as an iterator that counts what the engine took."""
+    """An utterance's audio as an iterator that counts what the engine took, and keeps it where it will be needed again."""
 
-    def __init__(self, queue: asyncio.Queue[bytes | None]) -> None:
+    def __init__(self, queue: asyncio.Queue[bytes | None], *, keep: bool) -> None:
         self.seconds = 0.0
+        self.kept = bytearray()
+        self._keep = keep
         self._queue = queue
         self._ended = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
         while (piece := await self._queue.get()) is not None:
             self.seconds += len(piece) / SAMPLE_BYTES / SAMPLE_RATE_HERTZ
+            if self._keep:
+                self.kept += piece
             yield piece
         self._ended = True
 
@@ -205,30 +259,6 @@ class _Heard:
             self._ended = await self._queue.get() is None
 
 
-def _checked_rate(audio: media_pb2.AudioFormat) -> int:
-    if audio.encoding != media_pb2.ENCODING_PCM16 or (audio.HasField("channels") and audio.channels != 1):
-        raise UnsupportedFormat(
-            "Transcribe takes one channel of ENCODING_PCM16; AudioStreamService takes the other formats",
-            violations={"open.format": "PCM16, one channel"},
-        )
-    return audio.sample_rate_hertz if audio.HasField("sample_rate_hertz") else DEFAULT_RATE
-
-
-def _final(ordinal: int, hypothesis: Hypothesis, seconds: float) -> api.Final:
-    return api.Final(
-        utterance=ordinal,
-        text=hypothesis.text,
-        confidence=hypothesis.confidence or None,
-        language=hypothesis.language,
-        words=[
-            transcript_pb2.Word(text=word.text, start=_duration(word.start), end=_duration(word.end), confidence=word.confidence)
-            for word in hypothesis.words
-        ],
-        audio=_duration(seconds),
-    )
-
-
-def _duration(seconds: float) -> Duration:
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
+def _at_engine_rate(content: bytes, rate: int) -> bytes:
+    samples: bytes = soxr.resample(np.frombuffer(content, np.int16), rate, SAMPLE_RATE_HERTZ).tobytes()
+    return samples

@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 
-from fakes.whisper_model import build_whisper
+from malha.bench.whisper_weights import build_whisper
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, UnsupportedLanguage
 from malha.transcribe.engine import Hypothesis, RecognitionConfig
-from malha.transcribe.engines.faster_whisper import FasterWhisperEngine, FasterWhisperSettings
+from malha.transcribe.engines.faster_whisper import Device, FasterWhisperEngine, FasterWhisperSettings
 
 pytestmark = [pytest.mark.engine("faster-whisper"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -55,7 +55,7 @@ async def engine(scripted: Path) -> AsyncIterator[FasterWhisperEngine]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def slow_engine(models: Path) -> AsyncIterator[FasterWhisperEngine]:
     """One that is busy for a second with 28 s of audio."""
-    async with running(build_whisper(models / "slow", size="tiny-real", script=SCRIPT)) as shared:
+    async with running(build_whisper(models / "slow", size="tiny", script=SCRIPT)) as shared:
         yield shared
 
 
@@ -246,12 +246,19 @@ async def test_an_english_only_model_says_so(models: Path) -> None:
         assert (found.text, found.language) == ("i want to cancel", "en")
 
 
-@pytest.mark.parametrize("wrong", [{"device": "gpu"}, {"compute_type": "int8_bfloat16"}, {"workers": 0}, {"threads": -1}, {"max_batch": 0}])
+@pytest.mark.parametrize("wrong", [{"devices": ()}, {"max_batch": 0}, {"idle_seconds": -1.0}])
 async def test_settings_are_checked_when_made(tmp_path: Path, wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match="at least"):
         FasterWhisperSettings(tmp_path, **wrong)
-    assert FasterWhisperSettings(tmp_path).threads_per_worker >= 1
-    assert FasterWhisperSettings(tmp_path, threads=3).threads_per_worker == 3
+    settings = FasterWhisperSettings(tmp_path)
+    assert settings.threads_of(settings.devices[0]) >= 1
+    assert settings.threads_of(Device("cpu", threads=3)) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"device": "gpu"}, {"compute_type": "int8_bfloat16"}, {"replicas": 0}, {"threads": -1}])
+async def test_a_device_is_checked_when_made(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Device(**{"device": "cpu", **wrong})
 
 
 async def test_a_missing_model_or_package_names_the_command(tmp_path: Path, scripted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

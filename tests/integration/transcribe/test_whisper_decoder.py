@@ -6,7 +6,7 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from fakes.whisper_model import build_whisper
+from malha.bench.whisper_weights import build_whisper
 from malha.transcribe.engines.faster_whisper_worker import FasterWhisperWorker
 from malha.transcribe.engines.whisper_messages import Decoding, Transcript, Utterance, WorkerOptions
 from malha.transcribe.engines.whisper_windows import SAMPLES_PER_FRAME, WINDOWS

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as BaseTokenizer
 
-from fakes.whisper_model import build_whisper
+from malha.bench.whisper_weights import build_whisper
 from malha.transcribe.engines.whisper_words import Alignment, timed_words
 
 SCRIPT = "você disse sim"

@@ -1,4 +1,4 @@
-"""Whisper by CTranslate2: utterances of all sessions share batches in worker processes that hold the model.
+"""Whisper by CTranslate2: utterances of all sessions share batches in worker processes that hold the model, on one device or several.
 
 This side gathers an utterance, queues it fairly between tenants and tries again where the first decoding is doubtful. A doubtful utterance
 goes through the queue anew, so it never holds up the utterances it was decoded with. What computes lies in `faster_whisper_worker`; nothing
@@ -7,21 +7,24 @@ heavy is imported here.
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 from malha.runtime.batching import Batcher
 from malha.runtime.engines import missing_extra
-from malha.runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, UnsupportedLanguage
+from malha.runtime.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Unavailable, UnsupportedLanguage
 from malha.runtime.host import EngineHost, HostOptions
 from malha.runtime.precedence import LIVE_TURNS
 from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Capabilities, Hypothesis, RecognitionConfig
 from malha.transcribe.engines.whisper_messages import DEFAULT_COMPUTE_TYPE, Decoding, Transcript, Utterance, WorkerInfo, WorkerOptions
 from malha.transcribe.engines.whisper_windows import MAX_UTTERANCE_SECONDS, wider_window, window_frames
+from malha.transcribe.replicas import Replicas
 
 NAME = "faster-whisper"
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -32,9 +35,32 @@ _PACKAGES = ("ctranslate2", "faster_whisper", "tokenizers")
 _SAMPLE_BYTES = 2
 _MAX_PCM_BYTES = int(MAX_UTTERANCE_SECONDS * SAMPLE_RATE_HERTZ) * _SAMPLE_BYTES
 _MAX_THREADS = 8
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _WHISPER_CODES = {"cmn": "zh", "fil": "tl", "jv": "jw", "nb": "no"}
 """BCP 47 primary tags that Whisper has another code for."""
 _PRIMARY_TAGS = {"jw": "jv"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The model's replicas on one device."""
+
+    device: str
+    """``cpu``, ``cuda`` (the first), ``cuda:N``, or ``auto``."""
+    replicas: int = 1
+    """Processes, each with the model in its memory."""
+    compute_type: str = DEFAULT_COMPUTE_TYPE
+    """A compute type of CTranslate2, such as ``int8_float16``; ``default``: int8 on a CPU, float16 on a GPU. No bfloat16."""
+    threads: int = 0
+    """CPU threads of one replica; 0: half of the cores, shared between all replicas."""
+
+    def __post_init__(self) -> None:
+        if not _DEVICE.fullmatch(self.device):
+            raise ValueError("device is cpu, cuda, cuda:N or auto")
+        if "bfloat16" in self.compute_type:
+            raise ValueError("compute_type: bfloat16 is not supported, float16 is")
+        if self.threads < 0 or self.replicas < 1:
+            raise ValueError("threads is at least 0, replicas at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +71,13 @@ class FasterWhisperSettings:
     """A CTranslate2 Whisper model with its ``tokenizer.json``."""
     model: str = "whisper/small"
     """The name it is told by."""
-    device: str = "auto"
-    """``cpu``, ``cuda`` or ``auto``."""
-    compute_type: str = DEFAULT_COMPUTE_TYPE
-    """A compute type of CTranslate2, such as ``int8_float16``; ``default``: int8 on a CPU, float16 on a GPU. No bfloat16."""
-    threads: int = 0
-    """Threads of one worker; 0: half of the cores, shared between the workers."""
-    workers: int = 1
+    devices: tuple[Device, ...] = (Device("auto"),)
     spare: bool = False
     """Whether a worker that stands by has the model loaded."""
-    """Processes, each with the model in its memory."""
+    idle_seconds: float = 0.0
+    """Without anybody speaking, after which the model is unloaded; 0: never."""
+    instance: str = NAME
+    """What metrics and logs call it: engines of one process have different ones."""
     max_batch: int = 8
     max_wait_seconds: float = 0.030
     """How long an utterance waits for company."""
@@ -68,16 +91,17 @@ class FasterWhisperSettings:
     """For one batch; a background one may take as much longer as live ones can hold it up."""
 
     def __post_init__(self) -> None:
-        if self.device not in {"cpu", "cuda", "auto"}:
-            raise ValueError("device is cpu, cuda or auto")
-        if "bfloat16" in self.compute_type:
-            raise ValueError("compute_type: bfloat16 is not supported, float16 is")
-        if self.threads < 0 or min(self.workers, self.max_batch, self.max_queued, self.beam_size) < 1:
-            raise ValueError("threads is at least 0; workers, max_batch, max_queued and beam_size are at least 1")
+        if not self.devices or min(self.max_batch, self.max_queued, self.beam_size) < 1 or self.idle_seconds < 0:
+            raise ValueError("there is at least one device; max_batch, max_queued and beam_size are at least 1, idle_seconds at least 0")
 
     @property
-    def threads_per_worker(self) -> int:
-        return self.threads or max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2 // self.workers))
+    def replicas(self) -> int:
+        """On all devices together."""
+        return sum(device.replicas for device in self.devices)
+
+    def threads_of(self, device: Device) -> int:
+        """CPU threads of each of its replicas."""
+        return device.threads or max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2 // self.replicas))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +127,26 @@ class FasterWhisperEngine:
             )
         self._settings = settings
         self._info: WorkerInfo | None = None
-        self._host = _host(settings)
+        self._replicas = Replicas(
+            settings.instance, [(partial(_host, settings, device), device.replicas) for device in settings.devices], settings.idle_seconds
+        )
         self._batcher = Batcher(
             self._run,
             max_batch=settings.max_batch,
             max_wait_seconds=settings.max_wait_seconds,
             max_queued=settings.max_queued,
-            concurrency=settings.workers,
+            concurrency=settings.replicas,
             compatible=lambda job: job.decoding,
-            name=NAME,
+            name=settings.instance,
         )
 
     async def start(self) -> None:
-        """Load the model in every worker. Raises FailedPrecondition if it cannot be."""
-        self._info = cast("WorkerInfo", await self._host.start())
+        """Load the model in every worker, each of which has decoded something before this returns. Raises FailedPrecondition if it cannot be."""
+        self._info = cast("WorkerInfo", await self._replicas.start())
 
     async def close(self) -> None:
         await self._batcher.close()
-        await self._host.close()
+        await self._replicas.close()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -138,17 +164,17 @@ class FasterWhisperEngine:
 
     @property
     def worker_pids(self) -> tuple[int, ...]:
-        """The worker processes, for supervision and measurement."""
-        return self._host.worker_pids
+        """The worker processes, for supervision and measurement; none while the model is unloaded."""
+        return self._replicas.worker_pids
 
-    def check(self, language: str, model: str) -> None:
-        """Raise NotFound for another model, UnsupportedLanguage or FailedPrecondition for a language this one does not speak."""
+    def check(self, language: str, model: str) -> Capabilities:
+        """Raises NotFound for another model, UnsupportedLanguage or FailedPrecondition for a language this one does not speak."""
         loaded = self._settings.model
         if model not in {"", loaded}:
             raise NotFound(f"model {model!r} is not loaded here, {loaded!r} is", reason="MODEL_NOT_LOADED")
         info = self._loaded
         if not language or _whisper_code(language) in info.languages:
-            return
+            return self.capabilities
         if not info.multilingual:
             raise FailedPrecondition(
                 f"model {loaded!r} recognises English only: for other languages `malha models pull whisper/small`",
@@ -158,13 +184,14 @@ class FasterWhisperEngine:
 
     async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
         """Yield one hypothesis, when ``audio`` has ended. Raises InvalidArgument if it is longer than 30 s."""
-        utterance = Utterance(
-            pcm=await _gather(audio),
-            language=_whisper_code(config.language),
-            prompt=config.prompt,
-            words=config.words,
-        )
-        transcript = await self._transcribe(utterance, config)
+        with self._replicas.use():
+            utterance = Utterance(
+                pcm=await _gather(audio),
+                language=_whisper_code(config.language),
+                prompt=config.prompt,
+                words=config.words,
+            )
+            transcript = await self._transcribe(utterance, config)
         yield Hypothesis(
             text=transcript.text,
             final=True,
@@ -201,7 +228,7 @@ class FasterWhisperEngine:
         background = jobs[0].background  # as of all in the batch
         seconds = self._settings.timeout_seconds * (LIVE_TURNS + 1 if background else 1)
         call = asyncio.ensure_future(
-            self._host.call(jobs[0].decoding, [job.utterance for job in jobs], timeout_seconds=seconds, background=background)
+            self._replicas.call(jobs[0].decoding, [job.utterance for job in jobs], timeout_seconds=seconds, background=background)
         )
         try:
             while not call.done() and not all(job.abandoned.done() for job in jobs):
@@ -217,26 +244,28 @@ class FasterWhisperEngine:
     @property
     def _loaded(self) -> WorkerInfo:
         if self._info is None:
-            raise RuntimeError("the engine is not started")
+            raise Unavailable(f"the engine {NAME} is loading its model", reason="ENGINE_LOADING", retry_seconds=1.0)
         return self._info
 
 
-def _host(settings: FasterWhisperSettings) -> EngineHost:
+def _host(settings: FasterWhisperSettings, device: Device) -> EngineHost:
+    """The workers on one device, not yet started."""
     options = WorkerOptions(
         model_directory=settings.model_directory,
-        device=settings.device,
-        compute_type=settings.compute_type,
-        threads=settings.threads_per_worker,
+        device=device.device,
+        compute_type=device.compute_type,
+        threads=settings.threads_of(device),
         beam_size=settings.beam_size,
     )
     host = HostOptions(
-        workers=settings.workers,
+        workers=device.replicas,
         spare=settings.spare,
         start_seconds=300,
         item_seconds=settings.timeout_seconds,
         replay_bytes=(settings.max_batch + 1) * _MAX_PCM_BYTES,
     )
-    return EngineHost(NAME, _WORKER, options, host=host)
+    name = settings.instance if len(settings.devices) == 1 else f"{settings.instance} {device.device}"
+    return EngineHost(name, _WORKER, options, host=host)
 
 
 async def _gather(audio: AsyncIterator[bytes]) -> bytes:

@@ -42,14 +42,14 @@ class PocketSphinxEngine:
     async def close(self) -> None:
         await self._host.close()
 
-    def check(self, language: str, model: str) -> None:
+    def check(self, language: str, model: str) -> Capabilities:
         if model and model != MODEL:
             raise NotFound(
                 f"engine {NAME!r} has one model, {MODEL}: leave the model out, or use engine faster-whisper", reason="UNKNOWN_MODEL"
             )
         primary = language.lower().partition("-")[0]
         if primary in ("", "en"):
-            return
+            return self.capabilities
         if primary in WHISPER_LANGUAGES:
             raise FailedPrecondition(
                 f"engine {NAME!r} knows English only; {primary!r} needs: pip install 'malha-services[faster-whisper]' && malha models pull whisper/small",

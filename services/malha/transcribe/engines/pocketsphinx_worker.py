@@ -36,7 +36,7 @@ class PocketSphinxWorker:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
-        self._cepstra = _Cepstra()
+        self._cepstra = Cepstra()
         self._idle: list[Any] = [self._make()]
         self.info = version("pocketsphinx")
 
@@ -61,7 +61,7 @@ class PocketSphinxWorker:
 class UtteranceStream:
     """One utterance: pieces of 16 kHz 16-bit PCM in, a final `Words` out, partial ones before it."""
 
-    def __init__(self, decoder: Any, pool: list[Any], cepstra: "_Cepstra", partial_seconds: float | None) -> None:
+    def __init__(self, decoder: Any, pool: list[Any], cepstra: "Cepstra", partial_seconds: float | None) -> None:
         self._decoder: Any = decoder
         self._pool = pool
         self._cepstra = cepstra
@@ -141,7 +141,7 @@ class UtteranceStream:
         return True
 
 
-class _Cepstra:
+class Cepstra:
     """Tells the mean cepstrum of an utterance's opening: without it the voice and the telephone are taken for the words.
 
     A decoder of its own, as features cannot be had without a search: this one's grammar knows one word.

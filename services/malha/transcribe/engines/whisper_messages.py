@@ -15,7 +15,7 @@ class WorkerOptions:
 
     model_directory: Path
     device: str
-    """``cpu``, ``cuda`` or ``auto``."""
+    """``cpu``, ``cuda``, ``cuda:N`` or ``auto``."""
     compute_type: str
     """A compute type of CTranslate2, or ``DEFAULT_COMPUTE_TYPE``."""
     threads: int
