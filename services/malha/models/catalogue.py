@@ -1,23 +1,38 @@
-"""Models Malha knows how to fetch: where each lies, what it weighs, and under which licence.
+"""What can be fetched and what is run: models, engines, and their licences, as ``catalogue.toml`` has them."""
 
-Revision, size and SHA-256 of the weights are pinned, so that no hub or mirror can hand out other weights under the same name. The pins are
-those that several independent public projects record for these repositories. The other files of a model are checked against what the hub
-states for the pinned revision.
-"""
-
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from malha.runtime.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
-    """What a file must be, whatever the hub says."""
+class Licence:
+    """What may be done with a model or an engine."""
 
-    size_bytes: int
-    sha256: str
+    name: str
+    """SPDX identifier; where SPDX has none, the short name its authors use."""
+    title: str
+    commercial: bool
+    """Whether it may be used to earn money."""
+    url: str
+    """Its text."""
+    note: str = ""
+    """What it asks for, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a kind of model, by patterns; ``*`` does not pass a ``/``."""
+
+    required: tuple[str, ...]
+    """A model without a match for each of these is not whole."""
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,112 +42,124 @@ class Model:
     name: str
     """``family/variant``: also its folder under the models directory."""
     title: str
+    files: Files
     repository: str
     """On the hub, ``owner/name``."""
     revision: str
-    """Commit of the repository, or a branch where no pin is known."""
+    """A commit; or a branch, which is looked up once, when it is first pulled, and not again."""
     size_bytes: int
-    """Of all its files together."""
-    licence: str
-    """SPDX identifier."""
+    """About, of all its files together, for people."""
+    terms: Licence
     languages: str
     """For people."""
-    pins: Mapping[str, Pin] = field(default_factory=dict)
+    gated: bool = False
+    """Whether the hub hands it only to accounts that accepted conditions there."""
+    production: bool = False
+    """Whether a production server needs it."""
+    needs: tuple[str, ...] = ()
+    """Models without which it does not run."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 that files must have, whatever the hub says, by path."""
 
     @property
-    def files(self) -> "Files":
-        """What is fetched of it."""
-        return FAMILIES[self.name.partition("/")[0]]
+    def licence(self) -> str:
+        """Its licence's name."""
+        return self.terms.name
+
+    @property
+    def asks(self) -> bool:
+        """Whether somebody has to agree before it is fetched."""
+        return self.gated or not self.terms.commercial
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """The files of a kind of model, by patterns."""
+class Engine:
+    """A library that computes."""
 
-    required: tuple[str, ...]
-    """A model without a match for each of these is not whole."""
-    optional: tuple[str, ...] = ()
-
-
-FAMILIES: Mapping[str, Files] = MappingProxyType(
-    {
-        "whisper": Files(required=("model.bin", "config.json", "tokenizer.json", "vocabulary.*"), optional=("preprocessor_config.json",)),
-    }
-)
-"""By the first part of a model's name."""
+    name: str
+    title: str
+    terms: Licence
+    source: str
+    base: bool = False
+    """Whether it comes with the base install."""
 
 
 def find(name: str) -> Model:
-    """The model of this name. Raises NotFound naming those there are."""
+    """The model of this name; its variant alone will do where only one has it. Raises NotFound naming those there are, the nearest first."""
     try:
-        return MODELS[name]
+        return MODELS[full_name(name)]
     except KeyError:
-        raise NotFound(f"no model {name!r}: there are {', '.join(MODELS)}", reason="UNKNOWN_MODEL") from None
+        nearest = sorted(MODELS, key=lambda known: _likeness(name, known), reverse=True)
+        raise NotFound(f"no model {name!r}: there are {', '.join(nearest)}", reason="UNKNOWN_MODEL") from None
 
 
-def _whisper(variant: str, repository: str, revision: str, size_bytes: int, weights: Pin, *, languages: str = "99 languages") -> Model:
-    """A CTranslate2 conversion of OpenAI's Whisper, weights in float16."""
-    return Model(
-        name=f"whisper/{variant}",
-        title=f"Whisper {variant}",
-        repository=repository,
-        revision=revision,
-        size_bytes=size_bytes,
-        licence="MIT",
-        languages=languages,
-        pins=MappingProxyType({"model.bin": weights}),
-    )
+def select(name: str) -> tuple[Model, ...]:
+    """The model of this name, or of a family's name what production needs of it. Raises as `find`."""
+    family = tuple(model for model in production_models() if model.name.partition("/")[0] == name.lower())
+    return family or (find(name),)
 
 
-MODELS: Mapping[str, Model] = MappingProxyType(
-    {
-        model.name: model
-        for model in (
-            _whisper(
-                "tiny",
-                "Systran/faster-whisper-tiny",
-                "d90ca5fe260221311c53c58e660288d3deb8d356",
-                78_203_619,
-                Pin(75_538_270, "dcb76c6586fc06cbdac6dd21f14cfd129cc4cdd9dce19bf4ffa62e59cbe6e6d1"),
-            ),
-            _whisper(
-                "base",
-                "Systran/faster-whisper-base",
-                "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
-                147_882_941,
-                Pin(145_217_532, "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"),
-            ),
-            _whisper(
-                "small",
-                "Systran/faster-whisper-small",
-                "536b0662742c02347bc0e980a01041f333bce120",
-                486_212_372,
-                Pin(483_546_902, "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671"),
-            ),
-            _whisper(
-                "medium",
-                "Systran/faster-whisper-medium",
-                "08e178d48790749d25932bbc082711ddcfdfbc4f",
-                1_530_571_735,
-                Pin(1_527_906_378, "9b45e1009dcc4ab601eff815b61d80e60ce3fd8c74c1a14f4a282258286b51ae"),
-            ),
-            _whisper(
-                "large-v3",
-                "Systran/faster-whisper-large-v3",
-                "edaa852ec7e145841d8ffdb056a99866b5f0a478",
-                3_090_835_702,
-                Pin(3_087_284_237, "69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1"),
-                languages="100 languages",
-            ),
-            _whisper(
-                "turbo",
-                "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-                "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
-                1_621_665_983,
-                Pin(1_617_884_929, "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da"),
-                languages="100 languages",
-            ),
+def full_name(name: str) -> str:
+    """``bge-m3`` or ``BAAI/bge-m3`` -> ``baai/bge-m3``; a name the catalogue lacks as it is."""
+    wanted = name.lower()
+    same = [known for known in MODELS if known.lower() == wanted]
+    having = same or [known for known in MODELS if known.lower().partition("/")[2] == wanted]
+    return having[0] if len(having) == 1 else name
+
+
+def files_of(name: str) -> Files | None:
+    """What makes a model of this name whole: its own files, or for one the catalogue lacks those of the first of its family."""
+    if name in MODELS:
+        return MODELS[name].files
+    family = name.partition("/")[0]
+    return next((model.files for known, model in MODELS.items() if known.partition("/")[0] == family), None)
+
+
+def families() -> tuple[str, ...]:
+    """The first parts of the models' names."""
+    return tuple(dict.fromkeys(name.partition("/")[0] for name in MODELS))
+
+
+def with_needs(models: Iterable[Model]) -> tuple[Model, ...]:
+    """The models and what they need, that first, each once."""
+    found: dict[str, Model] = {}
+    for model in models:
+        for needed in (*(MODELS[name] for name in model.needs), model):
+            found.setdefault(needed.name, needed)
+    return tuple(found.values())
+
+
+def production_models() -> tuple[Model, ...]:
+    """What a production server needs."""
+    return tuple(model for model in MODELS.values() if model.production)
+
+
+def _likeness(given: str, known: str) -> float:
+    """0 to 1, to the whole name or its variant."""
+    return max(SequenceMatcher(None, given.lower(), part).ratio() for part in (known.lower(), known.lower().partition("/")[2]))
+
+
+def _models(read: Mapping[str, Any], licences: Mapping[str, Licence]) -> dict[str, Model]:
+    formats = {name: Files(tuple(given["required"]), tuple(given["optional"])) for name, given in read["formats"].items()}
+    return {
+        name: Model(
+            name=name,
+            files=formats[given.pop("format")],
+            terms=licences[given.pop("licence")],
+            needs=tuple(given.pop("needs", ())),
+            pins=MappingProxyType(given.pop("pins", {})),
+            **given,
         )
+        for name, given in read["models"].items()
     }
+
+
+_READ = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text())
+LICENCES: Mapping[str, Licence] = MappingProxyType({name: Licence(name, **given) for name, given in _READ["licences"].items()})
+"""By name."""
+MODELS: Mapping[str, Model] = MappingProxyType(_models(_READ, LICENCES))
+"""By name, in the order of ``catalogue.toml``."""
+ENGINES: Mapping[str, Engine] = MappingProxyType(
+    {name: Engine(name, terms=LICENCES[given.pop("licence")], **given) for name, given in _READ["engines"].items()}
 )
-"""By name, the lightest first within a family."""
+"""By name."""

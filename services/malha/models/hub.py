@@ -13,23 +13,16 @@ from urllib.parse import quote
 
 import httpx
 
-from malha.models.part import Part, RemoteFile, disk_error
-from malha.runtime.errors import (
-    Aborted,
-    MalhaError,
-    NotFound,
-    PermissionDenied,
-    Unauthenticated,
-    Unavailable,
-)
+from malha.models.answers import TransientStatusError, check, given_up
+from malha.models.digest import RemoteFile
+from malha.models.part import Part, disk_error
+from malha.runtime.errors import Aborted, FailedPrecondition, Unavailable
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MAX_PAGES = 100
 _MAX_FILES = 10_000
 _MAX_PAUSE_SECONDS = 10.0
-_MAX_RETRY_AFTER_SECONDS = 30.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -52,8 +45,11 @@ class HubOptions:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """``HF_ENDPOINT`` and ``HF_TOKEN``."""
-        return cls(endpoint=os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, token=os.environ.get("HF_TOKEN", ""))
+        """``HF_ENDPOINT``, ``HF_TOKEN`` or the file ``HF_TOKEN_PATH``, where the hub's own tools have theirs unless it names another.
+
+        Raises FailedPrecondition if the file that is named cannot be read.
+        """
+        return cls(endpoint=os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, token=os.environ.get("HF_TOKEN") or _token_of_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +84,7 @@ class Hub:
 
         Raises NotFound, Unauthenticated, PermissionDenied, Unavailable, and Aborted for what a well-meaning hub would not say.
         """
-        about, _ = await self._json(f"api/models/{quote(repository)}/revision/{quote(revision, safe='')}")
+        about, _ = await self._json(repository, f"api/models/{quote(repository)}/revision/{quote(revision, safe='')}")
         commit = str(about.get("sha", "")) if isinstance(about, dict) else ""
         if not _COMMIT.fullmatch(commit) or (_COMMIT.fullmatch(revision) and commit != revision):
             raise Aborted(f"{self._options.endpoint} names no commit for the revision asked for", reason="HUB_UNTRUSTWORTHY")
@@ -97,7 +93,9 @@ class Hub:
         for _ in range(_MAX_PAGES):
             if page is None or len(files) > _MAX_FILES:
                 break
-            entries, page = await self._json(page)
+            entries, page = await self._json(repository, page)
+            if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+                raise self._unexpected()
             files += [_remote_file(entry) for entry in entries if entry.get("type") == "file"]
         return Listing(repository, commit, tuple(files))
 
@@ -113,15 +111,15 @@ class Hub:
                 for _ in part.read_back():
                     await asyncio.sleep(0)
                 resumed = part.size > 0
-                await self._retrying(lambda: self._fetch(url, part), progress=lambda: part.size)
+                await self._retrying(lambda: self._fetch(listing.repository, url, part), progress=lambda: part.size)
                 if resumed and not part.is_right:
                     part.restart()
-                    await self._retrying(lambda: self._fetch(url, part), progress=lambda: part.size)
+                    await self._retrying(lambda: self._fetch(listing.repository, url, part), progress=lambda: part.size)
                 return part.accept()
         except OSError as error:
             raise disk_error(error, target, file.size_bytes) from error
 
-    async def _fetch(self, url: str, part: Part) -> None:
+    async def _fetch(self, repository: str, url: str, part: Part) -> None:
         """Bring the part from where it is to its end."""
         if part.is_whole:
             return
@@ -130,27 +128,38 @@ class Hub:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 part.restart()
                 raise httpx.RemoteProtocolError("the hub refuses to resume", request=response.request)
-            self._check(response)
-            if response.status_code != httpx.codes.PARTIAL_CONTENT or not part.continues(response.headers.get("Content-Range", "")):
-                part.restart()
+            check(response, self._options.endpoint, repository)
+            self._place(response, part)
             async for chunk in response.aiter_raw():
                 part.append(chunk)
         if not part.is_whole:
             raise httpx.RemoteProtocolError("the hub sent less than it said", request=response.request)
 
-    async def _json(self, url: str) -> tuple[Any, str | None]:
+    def _place(self, response: httpx.Response, part: Part) -> None:
+        """See where in the file the answer begins, and that it is as long as it should be."""
+        if response.status_code == httpx.codes.PARTIAL_CONTENT:
+            if not part.continues(response.headers.get("Content-Range", "")):
+                part.restart()
+                raise httpx.RemoteProtocolError("the hub sends another part than was asked for", request=response.request)
+            return
+        part.restart()
+        length = response.headers.get("Content-Length", "")
+        if length.isdigit() and not part.is_as_long_as(int(length)):
+            raise part.wrong("is not as long as")
+
+    async def _json(self, repository: str, url: str) -> tuple[Any, str | None]:
         """What the hub says there, and the address of the next page."""
 
         async def get() -> httpx.Response:
             response = await self._client.get(url)
-            self._check(response)
+            check(response, self._options.endpoint, repository)
             return response
 
         response = await self._retrying(get, progress=lambda: 0)
         try:
             return response.json(), self._own(response.links.get("next", {}).get("url"))
         except ValueError as error:
-            raise Unavailable(f"{self._options.endpoint} answers, but not as a model hub does", reason="HUB_UNEXPECTED") from error
+            raise self._unexpected() from error
 
     async def _retrying(self, operation: Callable[[], Awaitable[_T]], progress: Callable[[], int]) -> _T:
         """Try until it works or ``attempts`` in a row brought no progress."""
@@ -159,37 +168,19 @@ class Hub:
             before = progress()
             try:
                 return await operation()
-            except (httpx.RequestError, _TransientStatusError) as error:
+            except (httpx.RequestError, TransientStatusError) as error:
                 failures = 1 if progress() > before else failures + 1
                 if failures >= self._options.attempts:
-                    raise self._unreachable(error) from error
+                    raise given_up(error, self._options.endpoint) from error
                 await asyncio.sleep(self._pause(failures, error))
 
     def _pause(self, failures: int, error: Exception) -> float:
-        asked = error.retry_after if isinstance(error, _TransientStatusError) else 0.0
+        asked = error.retry_after if isinstance(error, TransientStatusError) else 0.0
         backoff = min(self._options.pause_seconds * 2.0 ** (failures - 1), _MAX_PAUSE_SECONDS)
-        return max(min(asked, _MAX_RETRY_AFTER_SECONDS), backoff * (0.75 + random.random() / 2))  # noqa: S311 - spreads retries
+        return max(asked, backoff * (0.75 + random.random() / 2))  # noqa: S311 - spreads retries
 
-    def _check(self, response: httpx.Response) -> None:
-        status = response.status_code
-        if status in _TRANSIENT:
-            raise _TransientStatusError(response)
-        if response.is_success:
-            return
-        where = f"{self._options.endpoint} answers {status}"
-        if status == httpx.codes.NOT_FOUND:
-            raise NotFound(f"{where}: no such model, revision or file there", reason="HUB_NOT_FOUND")
-        if status == httpx.codes.UNAUTHORIZED:
-            raise Unauthenticated(f"{where}: the model does not exist or needs a token: set HF_TOKEN", reason="HUB_TOKEN_NEEDED")
-        if status == httpx.codes.FORBIDDEN:
-            raise PermissionDenied(f"{where}: the token in HF_TOKEN may not read this model", reason="HUB_FORBIDDEN")
-        raise Unavailable(where, reason="HUB_UNEXPECTED")
-
-    def _unreachable(self, error: Exception) -> MalhaError:
-        endpoint = self._options.endpoint
-        if isinstance(error, _TransientStatusError):
-            return Unavailable(f"{endpoint} answers {error.status} again and again", reason="HUB_FAILING", retry_seconds=60)
-        return Unavailable(f"no model hub in reach at {endpoint} ({_in_short(error)})", reason="HUB_UNREACHABLE", retry_seconds=60)
+    def _unexpected(self) -> Unavailable:
+        return Unavailable(f"{self._options.endpoint} answers, but not as a model hub does", reason="HUB_UNEXPECTED")
 
     def _own(self, link: str | None) -> str | None:
         """A link to the hub itself; the token goes nowhere else."""
@@ -201,14 +192,15 @@ class Hub:
         return str(url)
 
 
-class _TransientStatusError(Exception):
-    """A status that may be another the next time."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        super().__init__(response.status_code)
-        self.status = response.status_code
-        given = response.headers.get("Retry-After", "")
-        self.retry_after = float(given) if given.isdigit() else 0.0
+def _token_of_file() -> str:
+    named = os.environ.get("HF_TOKEN_PATH")
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    try:
+        return Path(named or home / "token").read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        if named:
+            raise FailedPrecondition("HF_TOKEN_PATH names no file that can be read", reason="TOKEN_FILE_UNREADABLE") from error
+        return ""
 
 
 def _remote_file(entry: dict[str, object]) -> RemoteFile:
@@ -223,7 +215,3 @@ def _remote_file(entry: dict[str, object]) -> RemoteFile:
     if file.size_bytes < 0 or not _DIGEST.fullmatch(file.digest):
         raise Aborted("the hub lists a file without its size or digest", reason="HUB_UNTRUSTWORTHY")
     return file
-
-
-def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ").partition("\n")[0]

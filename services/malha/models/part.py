@@ -5,31 +5,17 @@ makes it safe to resume: bytes fetched for another version of the file are never
 """
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from malha.models.digest import Digest, RemoteFile
 from malha.runtime.errors import Aborted, FailedPrecondition, MalhaError, ResourceExhausted
 
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file in a repository, and the digest the hub states for it: SHA-256 of large files, git's blob SHA-1 of small ones."""
-
-    path: str
-    size_bytes: int
-    sha256: str = ""
-    git_sha1: str = ""
-
-    @property
-    def digest(self) -> str:
-        return self.sha256 or self.git_sha1
+PART_SUFFIX = ".part"
 
 
 class Part:
@@ -40,11 +26,12 @@ class Part:
         self._file = file
         self._on_bytes = on_bytes
         self._path = part_path(target, file)
+        self._digest = Digest(file)
         self._handle: BinaryIO
-        self.size = 0
 
     def __enter__(self) -> Self:
-        self._reset_hashes()
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._digest = Digest(self._file)
         self._handle = self._path.open("a+b")
         return self
 
@@ -52,12 +39,17 @@ class Part:
         self._handle.close()
 
     @property
+    def size(self) -> int:
+        """Bytes there."""
+        return self._digest.size
+
+    @property
     def is_whole(self) -> bool:
         return self.size == self._file.size_bytes
 
     @property
     def is_right(self) -> bool:
-        return self._file.digest in {self._sha256.hexdigest(), self._git_sha1.hexdigest()}
+        return self._digest.is_right
 
     def read_back(self) -> Iterator[None]:
         """Take in what an earlier try left, chunk by chunk."""
@@ -72,9 +64,13 @@ class Part:
         """Whether a ``Content-Range`` begins where the part ends, in a file of the right size."""
         return content_range == f"bytes {self.size}-{self._file.size_bytes - 1}/{self._file.size_bytes}"
 
+    def is_as_long_as(self, size_bytes: int) -> bool:
+        """Whether the whole file has this size."""
+        return size_bytes == self._file.size_bytes
+
     def append(self, chunk: bytes) -> None:
         if self.size + len(chunk) > self._file.size_bytes:
-            raise self._wrong("is longer than")
+            raise self.wrong("is longer than")
         self._handle.write(chunk)
         self._count(chunk)
 
@@ -82,47 +78,30 @@ class Part:
         """Forget what is there."""
         self._handle.truncate(0)
         self._on_bytes(-self.size)
-        self._reset_hashes()
+        self._digest = Digest(self._file)
 
     def accept(self) -> str:
         """Check the whole, put it in its place and return its SHA-256."""
         if not self.is_right:
-            raise self._wrong("does not have the digest")
+            raise self.wrong("does not have the digest")
         self._handle.flush()
         os.fsync(self._handle.fileno())
         self._path.replace(self._target)
-        return self._sha256.hexdigest()
+        return self._digest.sha256
 
-    def _wrong(self, how: str) -> Aborted:
+    def wrong(self, how: str) -> Aborted:
+        """What to raise for content that is not the file; the part is deleted."""
         self._path.unlink(missing_ok=True)
         return Aborted(f"{self._file.path} {how} what the hub states; it was deleted", reason="MODEL_FILE_CORRUPT")
 
     def _count(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self._sha256.update(chunk)
-        self._git_sha1.update(chunk)
+        self._digest.update(chunk)
         self._on_bytes(len(chunk))
-
-    def _reset_hashes(self) -> None:
-        self.size = 0
-        self._sha256 = hashlib.sha256()
-        self._git_sha1 = hashlib.sha1(b"blob %d\0" % self._file.size_bytes, usedforsecurity=False)
-
-
-def is_file(path: Path, file: RemoteFile) -> bool:
-    """Whether ``path`` holds this file already."""
-    if not path.is_file() or path.stat().st_size != file.size_bytes:
-        return False
-    digest = hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % file.size_bytes, usedforsecurity=False)
-    with path.open("rb") as handle:
-        while chunk := handle.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest() == file.digest
 
 
 def part_path(target: Path, file: RemoteFile) -> Path:
     """Where a file lies until it is whole."""
-    return target.with_name(f"{target.name}.{file.digest[:12]}.part")
+    return target.with_name(f"{target.name}.{file.digest[:12]}{PART_SUFFIX}")
 
 
 def disk_error(error: OSError, path: Path, needed_bytes: int) -> MalhaError:

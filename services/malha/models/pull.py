@@ -2,23 +2,27 @@
 
 import asyncio
 import fcntl
-import fnmatch
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from malha.models.catalogue import Model
+from malha.models.digest import RemoteFile, right_digest
 from malha.models.hub import Hub, HubOptions, Listing
-from malha.models.part import RemoteFile, disk_error, disk_full, is_file, part_path
-from malha.models.store import Manifest, ManifestFile, ModelStore, file_sha256, write_manifest
+from malha.models.part import disk_error, disk_full, part_path
+from malha.models.store import Manifest, ManifestFile, ModelStore, read_manifest, write_manifest
 from malha.runtime import logs
-from malha.runtime.errors import Aborted, NotFound
+from malha.runtime.errors import Aborted, FailedPrecondition, NotFound
 from malha.runtime.logs import Event
 
 PARALLEL_FILES = 3
 _SPARE_BYTES = 16 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 log = logs.get("models")
 
@@ -36,41 +40,99 @@ async def pull(
     store: ModelStore,
     options: HubOptions,
     *,
+    agreed: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Make sure that ``model`` is in ``store`` and return its directory. One that was pulled before and is sound is not asked for again; of a damaged one, only the damaged files are.
 
-    Raises Unavailable without a hub in reach, Aborted if what comes is not what the hub or the catalogue states or someone else is pulling it,
-    ResourceExhausted if the disk is too small, and as `Hub.listing` does.
+    ``agreed``: somebody saw the licence of a model that asks for it, and agreed.
+
+    Raises FailedPrecondition without that agreement, Unavailable without a hub in reach, Aborted if what comes is not what the hub or the catalogue
+    states or someone else is pulling it, ResourceExhausted if the disk is too small, and as `Hub.listing` does.
     """
     path = store.path(model.name)
-    if await asyncio.to_thread(store.is_sound, model.name):
+    manifest = _manifest_of(model, path)
+    if manifest is not None and await _is_sound(path, model, manifest):
         return path
+    if needs_agreement(model, store) and not agreed:
+        raise FailedPrecondition(
+            f"the licence of {model.name} was not agreed to: --accept-licence {model.name}", reason="LICENCE_NOT_AGREED"
+        )
     async with Hub(options) as hub:
-        listing = await hub.listing(model.repository, model.revision)
+        listing = await hub.listing(model.repository, _revision(model, manifest))
         files = _chosen(model, listing)
         with _alone(path):
             _check_space(path, files)
             digests = await _fetch_all(hub, listing, files, path, _Total(files, progress or _ignore))
+            _check_pins(model, path, dict(zip((file.path for file in files), digests, strict=True)))
             entries = tuple(ManifestFile(file.path, file.size_bytes, digest) for file, digest in zip(files, digests, strict=True))
-            write_manifest(path, Manifest(model.name, model.repository, listing.commit, model.licence, entries))
+            _write(path, Manifest(model.name, model.repository, listing.commit, model.licence, entries, _agreed_at(model, manifest)))
     return path
+
+
+def needs_agreement(model: Model, store: ModelStore) -> bool:
+    """Whether somebody has to be shown the licence first: it asks for that, and nobody agreed when the model was pulled before."""
+    manifest = _manifest_of(model, store.path(model.name))
+    return model.asks and (manifest is None or not manifest.agreed_at or manifest.licence != model.licence)
+
+
+def _manifest_of(model: Model, path: Path) -> Manifest | None:
+    """What was pulled there, if it was this model."""
+    manifest = read_manifest(path)
+    return manifest if manifest is not None and manifest.repository == model.repository else None
+
+
+def _revision(model: Model, manifest: Manifest | None) -> str:
+    """The pinned commit; where only a branch is known, the commit it was at the first pull."""
+    return model.revision if _COMMIT.fullmatch(model.revision) or manifest is None else manifest.commit
+
+
+def _agreed_at(model: Model, manifest: Manifest | None) -> str:
+    if not model.asks:
+        return ""
+    before = manifest.agreed_at if manifest is not None and manifest.licence == model.licence else ""
+    return before or datetime.now(UTC).isoformat(timespec="seconds")
+
+
+async def _is_sound(path: Path, model: Model, manifest: Manifest) -> bool:
+    """Whether the files are as they were pulled, from the commit the catalogue has now."""
+    if manifest.commit != _revision(model, manifest):
+        return False
+    for file in manifest.files:
+        if await right_digest(path / file.path, RemoteFile(file.path, file.size_bytes, sha256=file.sha256)) is None:
+            return False
+    return True
 
 
 def _chosen(model: Model, listing: Listing) -> list[RemoteFile]:
     """The files to fetch. Raises NotFound for a repository without one of them, Aborted if one is not what the catalogue pins."""
-    files = [file for file in listing.files if "/" not in file.path]
-    names = [file.path for file in files]
-    for pattern in model.files.required:
-        if not fnmatch.filter(names, pattern):
+    for pattern in (*model.files.required, *model.pins):
+        if not any(_matches(file.path, pattern) for file in listing.files):
             raise NotFound(f"{listing.repository} on the hub has no {pattern}", reason="HUB_NOT_FOUND")
-    patterns = model.files.required + model.files.optional
-    chosen = [file for file in files if any(fnmatch.fnmatchcase(file.path, pattern) for pattern in patterns)]
+    patterns = (*model.files.required, *model.files.optional, *model.pins)
+    chosen = [file for file in listing.files if any(_matches(file.path, pattern) for pattern in patterns)]
     for file in chosen:
-        pin = model.pins.get(file.path)
-        if pin is not None and (file.sha256, file.size_bytes) != (pin.sha256, pin.size_bytes):
-            raise Aborted(f"the hub offers another {file.path} than the catalogue's for {model.name}", reason="MODEL_FILE_CORRUPT")
+        if file.sha256 and file.sha256 != model.pins.get(file.path, file.sha256):
+            raise _other(model, file.path)
     return chosen
+
+
+def _check_pins(model: Model, path: Path, digests: dict[str, str]) -> None:
+    """Of small files the hub states no SHA-256 to compare beforehand. Raises Aborted for one that is not what the catalogue pins; it is deleted."""
+    for name, sha256 in model.pins.items():
+        if digests[name] != sha256:
+            (path / name).unlink()
+            raise _other(model, name)
+
+
+def _other(model: Model, path: str) -> Aborted:
+    return Aborted(f"the hub offers another {path} than the catalogue's for {model.name}", reason="MODEL_FILE_CORRUPT")
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Like `fnmatch`, folder by folder: ``*`` does not pass a ``/``."""
+    parts, patterns = path.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 class _Total:
@@ -93,9 +155,10 @@ async def _fetch_all(hub: Hub, listing: Listing, files: Sequence[RemoteFile], pa
     async def fetch(file: RemoteFile) -> str:
         target = path / file.path
         async with gate:
-            if await asyncio.to_thread(is_file, target, file):
+            digest = await right_digest(target, file)
+            if digest is not None:
                 total.add(file.size_bytes)
-                return await asyncio.to_thread(file_sha256, target)
+                return digest
             digest = await hub.download(listing, file, target, total.add)
         log.info(Event.MODEL_FILE_PULLED, bytes=file.size_bytes)
         return digest
@@ -107,6 +170,13 @@ async def _fetch_all(hub: Hub, listing: Listing, files: Sequence[RemoteFile], pa
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    try:
+        write_manifest(path, manifest)
+    except OSError as error:
+        raise disk_error(error, path / "manifest.json", 0) from error
 
 
 def _check_space(path: Path, files: Sequence[RemoteFile]) -> None:

@@ -3,15 +3,16 @@
 A model someone copied there by hand has no manifest: it is found and used, and cannot be verified.
 """
 
-import fnmatch
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from malha.models import catalogue
+from malha.models.part import PART_SUFFIX
 from malha.models.settings import ModelSettings
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from malha.runtime.settings import RuntimeSettings
@@ -19,8 +20,7 @@ from malha.runtime.settings import RuntimeSettings
 MANIFEST = "manifest.json"
 SHARED_DIRECTORY = Path("/srv/models")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[a-z0-9][a-z0-9._-]*")
-_READ_BYTES = 1 << 20
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Manifest:
     commit: str
     licence: str
     files: tuple[ManifestFile, ...]
+    agreed_at: str = ""
+    """When somebody agreed to the licence, ISO 8601 in UTC, where that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,11 @@ class LocalModel:
 
 
 def default_models_directory() -> Path:
-    """``MALHA_MODELS_DIR``, else ``/srv/models`` where there is one, else ``models`` in Malha's data directory."""
+    """``MALHA_MODELS_DIR``, else ``/srv/models`` where there is one that can be read, else ``models`` in Malha's data directory."""
     if (named := ModelSettings().models_dir) is not None:
         return named
-    return SHARED_DIRECTORY if SHARED_DIRECTORY.is_dir() else RuntimeSettings().data_dir / "models"
+    shared = SHARED_DIRECTORY.is_dir() and os.access(SHARED_DIRECTORY, os.R_OK | os.X_OK)
+    return SHARED_DIRECTORY if shared else RuntimeSettings().data_dir / "models"
 
 
 class ModelStore:
@@ -67,25 +70,35 @@ class ModelStore:
         self.directory = directory or default_models_directory()
 
     def path(self, name: str) -> Path:
-        """Where a model lies or would lie. Raises InvalidArgument for what is no name."""
-        if not _NAME.fullmatch(name):
+        """Where a model lies or would lie; a variant's name alone will do where the catalogue has it once.
+
+        Raises InvalidArgument for what is no name.
+        """
+        full = catalogue.full_name(name)
+        if not _NAME.fullmatch(full):
             raise InvalidArgument("a model's name is family/variant, such as whisper/small", violations={"model": "family/variant"})
-        return self.directory / name
+        return self.directory / full
 
     def find(self, name: str) -> Path | None:
         """The model's directory, if all its files are there."""
         path = self.path(name)
-        files = catalogue.FAMILIES.get(name.partition("/")[0])
+        files = catalogue.files_of(catalogue.full_name(name))
         if files is None or not path.is_dir():
             return None
-        present = [entry.name for entry in path.iterdir() if entry.is_file() and entry.suffix != ".part"]
-        return path if all(fnmatch.filter(present, pattern) for pattern in files.required) else None
+        return path if all(_has(path, pattern) for pattern in files.required) and _has_all_shards(path) else None
+
+    def get(self, name: str) -> Path:
+        """The model's directory. Raises FailedPrecondition naming the command that fetches it."""
+        found = self.find(name)
+        if found is None:
+            raise FailedPrecondition(f"model {name!r} is not in {self.directory}: malha models pull {name}", reason="MODEL_NOT_LOCAL")
+        return found
 
     def list_local(self) -> list[LocalModel]:
         """The whole models on disk, by name."""
         names = (
             f"{family}/{path.name}"
-            for family in catalogue.FAMILIES
+            for family in catalogue.families()
             for path in _folders(self.directory / family)
             if _NAME.fullmatch(f"x/{path.name}")
         )
@@ -106,10 +119,6 @@ class ModelStore:
                 f"model {name!r} in {path} was not pulled by Malha: it has no {MANIFEST}", reason="MODEL_WITHOUT_MANIFEST"
             )
         return tuple(problem for file in manifest.files for problem in _problems(path, file))
-
-    def is_sound(self, name: str) -> bool:
-        """Whether the model was pulled and is as it was then. Reads all of it."""
-        return read_manifest(self.path(name)) is not None and not self.verify(name)
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -145,9 +154,23 @@ def _problems(directory: Path, file: ManifestFile) -> Iterable[str]:
         yield f"{file.path}: not the SHA-256 it had when it was pulled"
 
 
+def _has(path: Path, pattern: str) -> bool:
+    """Whether a file, not the part of one, matches; ``*`` does not pass a ``/``."""
+    return any(entry.is_file() and entry.suffix != PART_SUFFIX for entry in path.glob(pattern))
+
+
+def _has_all_shards(path: Path) -> bool:
+    """Whether each file that an index of weights names is there."""
+    try:
+        indexes = [json.loads(index.read_text()) for index in path.glob("*.safetensors.index.json")]
+        return all((path / shard).is_file() for index in indexes for shard in set(index["weight_map"].values()))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
 def _folders(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
 
 
 def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

@@ -68,6 +68,18 @@ def test_say_writes_a_wav_file(malha: Run, tmp_path: Path) -> None:
     assert told["engine"] == "espeak"
 
 
+def test_say_writes_what_the_file_is_called(malha: Run, tmp_path: Path) -> None:
+    for name, magic in (("out.ogg", b"OggS"), ("out.mp3", b"\xff")):
+        done = malha("say", "Bom dia.", "--language", "pt-BR", "-o", str(tmp_path / name), "--sample-rate", "16000", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["sample_rate"] == 16_000
+        assert (tmp_path / name).read_bytes().startswith(magic)
+    refused = malha("say", "Bom dia.", "-l", "pt", "-o", str(tmp_path / "out"), "--format", "flac")
+    assert refused.returncode != 0
+    assert "mp3" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_error_of_the_server_is_one_line(malha: Run, speech: Path) -> None:
     done = malha("say", "hello", "--voice", "nobody")
     assert done.returncode == 1

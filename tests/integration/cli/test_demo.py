@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from integration.cli.program import run_malha
 
-from fakes.whisper_model import build_whisper
+from malha.bench.whisper_weights import build_whisper
 
 SCRIPT = ["obrigada", "pela", "chamada"]
 

@@ -5,25 +5,31 @@ import hashlib
 import json
 import random
 import socket
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from fakes.hub import COMMIT, FakeHub
 from malha.models import catalogue
-from malha.models.catalogue import Model, Pin
+from malha.models.answers import TransientStatusError
+from malha.models.catalogue import Files
 from malha.models.hub import HubOptions
 from malha.models.part import disk_error
-from malha.models.pull import Progress, pull
+from malha.models.pull import Progress, needs_agreement, pull
 from malha.models.store import ModelStore, default_models_directory
 from malha.runtime.errors import (
     Aborted,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     Unauthenticated,
     Unavailable,
@@ -41,7 +47,7 @@ MODEL = replace(
     catalogue.find("whisper/tiny"),
     repository="someone/whisper-tiny",
     revision=COMMIT,
-    pins={"model.bin": Pin(len(WEIGHTS), hashlib.sha256(WEIGHTS).hexdigest())},
+    pins={"model.bin": hashlib.sha256(WEIGHTS).hexdigest()},
 )
 
 
@@ -226,6 +232,142 @@ async def test_the_token_is_sent_to_the_hub_alone(store: ModelStore) -> None:
         assert not hub.asked("elsewhere")
 
 
+async def test_a_gated_model_says_what_to_do(store: ModelStore) -> None:
+    async with FakeHub(MODEL.repository, FILES, gates={MODEL.repository: "secret"}) as hub:
+        with pytest.raises(Unauthenticated, match=f"{hub.endpoint}/{MODEL.repository}, then set HF_TOKEN"):
+            await pull(MODEL, store, options(hub))
+        with pytest.raises(PermissionDenied, match=f"accept its conditions at {hub.endpoint}/{MODEL.repository} with the account"):
+            await pull(MODEL, store, options(hub, token="another's"))
+        assert store.find(MODEL.name) is None
+        assert await pull(MODEL, store, options(hub, token="secret"))
+
+
+GATED = replace(MODEL, gated=True)
+
+
+async def test_a_licence_that_asks_is_agreed_to_once(hub: FakeHub, store: ModelStore) -> None:
+    with pytest.raises(FailedPrecondition, match="--accept-licence whisper/tiny"):
+        await pull(GATED, store, options(hub))
+    assert not hub.requests
+    assert needs_agreement(GATED, store)
+    path = await pull(GATED, store, options(hub), agreed=True)
+    assert not needs_agreement(GATED, store)
+    agreed_at = json.loads((path / "manifest.json").read_text())["agreed_at"]
+    assert agreed_at
+    (path / "config.json").unlink()
+    await pull(GATED, store, options(hub))  # to mend it, nobody is asked again
+    assert json.loads((path / "manifest.json").read_text())["agreed_at"] == agreed_at
+    other_terms = replace(GATED, terms=catalogue.LICENCES["CPML-1.0"])
+    assert needs_agreement(other_terms, store)
+
+
+async def test_a_branch_is_looked_up_once_and_stayed_with(hub: FakeHub, store: ModelStore) -> None:
+    model = replace(MODEL, revision="main")
+    path = await pull(model, store, options(hub))
+    (path / "config.json").unlink()
+    hub.requests.clear()
+    await pull(model, store, options(hub))
+    assert hub.asked(f"/revision/{COMMIT}")
+    assert not hub.asked("/revision/main")
+
+
+async def test_a_new_commit_in_the_catalogue_is_pulled(hub: FakeHub, store: ModelStore) -> None:
+    path = await pull(MODEL, store, options(hub))
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | {"commit": "f" * 40}))
+    hub.requests.clear()
+    await pull(MODEL, store, options(hub))
+    assert hub.asked("/revision/")
+    assert not hub.asked("resolve")  # the same files: nothing to fetch
+    assert json.loads((path / "manifest.json").read_text()) == manifest
+
+
+async def test_small_files_have_to_be_those_of_the_catalogue_too(hub: FakeHub, store: ModelStore) -> None:
+    model = replace(MODEL, pins=MODEL.pins | {"config.json": hashlib.sha256(b"other").hexdigest()})
+    with pytest.raises(Aborted, match=r"another config\.json than the catalogue's"):
+        await pull(model, store, options(hub))
+    assert store.find(MODEL.name) is None
+    with pytest.raises(NotFound, match=r"has no scales\.bin"):
+        await pull(replace(MODEL, pins={"scales.bin": "0" * 64}), store, options(hub))
+
+
+async def test_files_in_folders_land_in_folders(hub: FakeHub, store: ModelStore) -> None:
+    hub.files |= {"plda/plda.npz": WEIGHTS[:2_000], "plda/notes.txt": b"x", "deep/plda/plda.npz": b"x"}
+    model = replace(MODEL, files=Files(required=("model.bin", "plda/*.npz")), pins={})
+    path = await pull(model, store, options(hub))
+    assert {str(entry.relative_to(path)) for entry in path.rglob("*") if entry.is_file()} == {"model.bin", "plda/plda.npz", "manifest.json"}
+    assert store.verify(MODEL.name) == ()
+
+
+@pytest.mark.parametrize("served", [WEIGHTS[:-1], WEIGHTS + b"more"], ids=["shorter", "longer"])
+async def test_another_size_than_stated_is_refused_at_once(hub: FakeHub, store: ModelStore, served: bytes) -> None:
+    hub.faults.served["model.bin"] = served
+    with pytest.raises(Aborted, match=r"model\.bin is not as long as what the hub states"):
+        await pull(MODEL, store, options(hub))
+    assert len(hub.asked("/storage/model.bin")) == 1
+    assert not list(store.path(MODEL.name).glob("model.bin*"))
+
+
+async def test_a_part_that_begins_elsewhere_is_not_appended(hub: FakeHub, store: ModelStore) -> None:
+    hub.faults.wrong_ranges = 1
+    hub.faults.cut_after = [400_000]
+    hub.files = {name: FILES[name] for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")}
+    part_of(store).parent.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (store.path(MODEL.name) / name).write_bytes(FILES[name])
+    path = await pull(MODEL, store, options(hub))
+    assert [request.headers.get("range") for request in hub.asked("/storage/model.bin")] == [None, "bytes=400000-", None]
+    assert (path / "model.bin").read_bytes() == WEIGHTS
+
+
+async def test_a_silent_server_is_left_and_asked_for_the_rest(hub: FakeHub, store: ModelStore) -> None:
+    hub.faults.stall_after = [300_000]
+    hub.files = {"model.bin": WEIGHTS}
+    model = replace(MODEL, files=Files(required=("model.bin",)))
+    path = await pull(model, store, replace(options(hub), read_seconds=1))
+    assert [request.headers.get("range") for request in hub.asked("/storage/model.bin")] == [None, "bytes=300000-"]
+    assert (path / "model.bin").read_bytes() == WEIGHTS
+
+
+async def test_a_slow_server_is_waited_for(hub: FakeHub, store: ModelStore) -> None:
+    hub.faults.trickle_seconds = 0.05
+    await pull(MODEL, store, options(hub))
+    assert len(hub.asked("/storage/model.bin")) == 1
+
+
+async def test_a_file_that_is_listed_and_not_there_is_named(hub: FakeHub, store: ModelStore) -> None:
+    hub.faults.unserved.add("tokenizer.json")
+    with pytest.raises(NotFound, match="answers 404 for someone/whisper-tiny"):
+        await pull(MODEL, store, options(hub))
+    assert store.find(MODEL.name) is None
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"RateLimit": '"api";r=0;t=1'}], ids=["Retry-After", "RateLimit"])
+async def test_a_hub_that_asks_to_wait_is_given_the_time(hub: FakeHub, store: ModelStore, headers: dict[str, str]) -> None:
+    hub.faults.statuses[429] = 1
+    hub.faults.retry_after = headers
+    begin = time.monotonic()
+    await pull(MODEL, store, options(hub))
+    assert time.monotonic() - begin >= 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "9999"}, 300),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "Fri, 31 Dec 2199 23:59:59 GMT"}, 300),
+        ({"Retry-After": "soon"}, 0),
+        ({"RateLimit": '"resolvers";r=0;t=12'}, 12),
+        ({}, 0),
+    ],
+)
+def test_how_long_a_hub_asks_to_wait(headers: dict[str, str], seconds: float) -> None:
+    response = httpx.Response(429, headers=headers)
+    assert TransientStatusError(response).retry_after == seconds
+
+
 async def test_no_hub_in_reach_is_one_line(store: ModelStore) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: a connection is refused
@@ -255,6 +397,53 @@ async def test_a_full_disk_names_the_bytes_needed(hub: FakeHub, store: ModelStor
     with pytest.raises(ResourceExhausted, match=f"{2**60 + 705_008} more bytes are needed"):
         await pull(MODEL, store, options(hub))
     assert not hub.asked("resolve")
+
+
+FILLING = """
+import asyncio, sys
+from dataclasses import replace
+from pathlib import Path
+from malha.models import catalogue
+from malha.models.hub import HubOptions
+from malha.models.pull import pull
+from malha.models.store import ModelStore
+from malha.runtime.errors import MalhaError
+
+endpoint, directory, commit = sys.argv[1:]
+model = replace(catalogue.find("whisper/tiny"), repository="someone/whisper-tiny", revision=commit, pins={})
+store, options = ModelStore(Path(directory) / "models"), HubOptions(endpoint=endpoint)
+filler = Path(directory) / "filler"
+
+def fill(progress):
+    if not filler.exists():
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while file.write(bytes(65536)):
+                    pass
+            except OSError:
+                pass
+
+try:
+    asyncio.run(pull(model, store, options, progress=fill))
+except MalhaError as error:
+    print(error.reason, flush=True)
+filler.unlink()
+asyncio.run(pull(model, store, options))
+print(*store.verify("whisper/tiny"), "whole")
+"""
+
+
+async def test_a_disk_that_really_fills_up_leaves_what_came_to_go_on_from(hub: FakeHub, tmp_path: Path) -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    probe = await asyncio.create_subprocess_exec(*unshare, "mount", "-t", "tmpfs", "tmpfs", str(tmp_path), stderr=DEVNULL)
+    if await probe.wait():
+        pytest.skip("this machine lets nobody mount a small disk")
+    hub.faults.trickle_seconds = 0.02
+    script = 'mount -t tmpfs -o size=18m tmpfs "$1" && shift && exec "$@"'
+    command = [*unshare, "sh", "-c", script, "sh", str(tmp_path), sys.executable, "-c", FILLING, hub.endpoint, str(tmp_path), COMMIT]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    assert out.decode().split() == ["DISK_FULL", "whole"], err.decode()
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told_likewise(tmp_path: Path) -> None:
@@ -322,23 +511,10 @@ def test_a_model_copied_by_hand_is_found(store: ModelStore) -> None:
     assert [(model.name, model.manifest) for model in store.list_local()] == [("whisper/ours", None)]
 
 
-@pytest.mark.parametrize("name", ["", "whisper", "../x", "whisper/../x", "whisper/", "/whisper/tiny", "Whisper/Tiny", "a/b/c"])
+@pytest.mark.parametrize("name", ["", "whisper", "../x", "whisper/../x", "whisper/", "/whisper/tiny", "Other/tiny", "a/b/c"])
 def test_what_is_no_name_leads_nowhere(store: ModelStore, name: str) -> None:
     with pytest.raises(InvalidArgument, match="family/variant"):
         store.find(name)
-
-
-def test_the_catalogue_is_whole() -> None:
-    assert list(catalogue.MODELS) == [f"whisper/{size}" for size in ("tiny", "base", "small", "medium", "large-v3", "turbo")]
-    for name, model in catalogue.MODELS.items():
-        assert isinstance(model, Model)
-        assert model.name == name
-        assert model.licence == "MIT"
-        assert len(model.revision) == 40
-        assert len(model.pins["model.bin"].sha256) == 64
-        assert 0 < model.size_bytes - model.pins["model.bin"].size_bytes < 5_000_000
-    with pytest.raises(NotFound, match="whisper/small"):
-        catalogue.find("whisper/huge")
 
 
 def test_models_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +522,12 @@ def test_models_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     assert default_models_directory() == tmp_path == ModelStore().directory
     monkeypatch.setenv("MALHA_MODELS_DIR", "")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert default_models_directory() in {Path("/srv/models"), tmp_path / "malha" / "models"}
+    monkeypatch.setattr("malha.models.store.SHARED_DIRECTORY", tmp_path / "srv")
+    assert default_models_directory() == tmp_path / "malha" / "models"
+    (tmp_path / "srv").mkdir()
+    assert default_models_directory() == tmp_path / "srv"
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path / "srv")
+    assert default_models_directory() == tmp_path / "malha" / "models"
     monkeypatch.delenv("MALHA_MODELS_DIR")
     (tmp_path / ".env").write_text(f"MALHA_MODELS_DIR={tmp_path / 'named'}\n")
     monkeypatch.chdir(tmp_path)
@@ -354,3 +535,36 @@ def test_models_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert HubOptions.from_environment() == HubOptions(endpoint="https://mirror.example", token="secret")
+
+
+def test_the_token_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert HubOptions.from_environment().token == ""
+    (tmp_path / "token").write_text("of-the-hub's-own-tools\n")
+    assert HubOptions.from_environment().token == "of-the-hub's-own-tools"
+    (tmp_path / "ours").write_text("ours\n")
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "ours"))
+    assert HubOptions.from_environment().token == "ours"
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(FailedPrecondition, match="HF_TOKEN_PATH names no file"):
+        HubOptions.from_environment()
+
+
+def test_weights_in_shards_are_whole_only_with_all_of_them(store: ModelStore) -> None:
+    path = store.path("qwen2.5-14b-instruct-awq")
+    assert path == store.directory / "qwen" / "qwen2.5-14b-instruct-awq"
+    path.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model-00001-of-00002.safetensors"):
+        (path / name).touch()
+    assert store.find("qwen2.5-14b-instruct-awq") == path  # nothing says that there should be more
+    index = path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}))
+    assert store.find("qwen2.5-14b-instruct-awq") is None
+    with pytest.raises(FailedPrecondition, match=r"malha models pull qwen2\.5-14b-instruct-awq"):
+        store.get("qwen2.5-14b-instruct-awq")
+    (path / "model-00002-of-00002.safetensors").touch()
+    assert store.get("qwen/qwen2.5-14b-instruct-awq") == path
+    index.write_text("[]")
+    assert store.find("qwen/qwen2.5-14b-instruct-awq") is None
