@@ -6,21 +6,20 @@ fails before its first token is an error with its status; in the midst of a stre
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
-from functools import wraps
 from typing import Any, Final
 
 import grpc
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.edge.bodies import json_body
 from malha.edge.calls import Metadata, bearer, failure, metadata
-from malha.edge.chat_errors import failed, openai_error, openai_fields
+from malha.edge.chat_errors import compatible, failed, openai_fields
 from malha.edge.chat_request import Completion, completion_of
-from malha.edge.chat_stream import DONE, KEEP_ALIVE, Asking, Events, data
+from malha.edge.chat_stream import DONE, KEEP_ALIVE, Asking, Events, chat_channel, data
 from malha.edge.replies import json_response
 from malha.edge.settings import EdgeSettings
 from malha.runtime.errors import MalhaError, NotFound
@@ -28,26 +27,7 @@ from malha.runtime.mesh import Mesh
 
 LIST_MODELS: Final = "/malha.api.chat.v1.ChatService/ListModels"
 LIST_SECONDS: Final = 10.0
-GONE: Final = 499
-"""The status of an answer nobody waits for."""
 _FINISH: Final = {"stop": "stop", "length": "length", "cancelled": "stop"}
-
-Endpoint = Callable[["Completions", Request], Awaitable[Response]]
-
-
-def _compatible(endpoint: Endpoint) -> Endpoint:
-    """Tells errors in OpenAI's form."""
-
-    @wraps(endpoint)
-    async def answer(self: "Completions", request: Request) -> Response:
-        try:
-            return await endpoint(self, request)
-        except MalhaError as error:
-            return openai_error(error)
-        except ClientDisconnect:
-            return Response(status_code=GONE)
-
-    return answer
 
 
 class Completions:
@@ -57,13 +37,13 @@ class Completions:
         self._settings = settings
         self._mesh = mesh
 
-    @_compatible
+    @compatible
     async def complete(self, request: Request) -> Response:
         """``POST /v1/chat/completions``."""
         identity = _identity(request)
         asked = completion_of(await json_body(request, self._settings.max_body_bytes))
         async with AsyncExitStack() as stack:
-            asking = await stack.enter_async_context(Asking(request, self._mesh, identity, asked.requests))
+            asking = await stack.enter_async_context(Asking(request, chat_channel(self._settings, self._mesh), identity, asked.requests))
             if not asked.stream:
                 return json_response(_completion(asking, *await asking.whole()))
             first = await asking.event()
@@ -71,12 +51,12 @@ class Completions:
                 raise error
             return Events(_chunks(asking, first, asked), stack.pop_all())
 
-    @_compatible
+    @compatible
     async def models(self, request: Request) -> Response:
         """``GET /v1/models``."""
         return json_response({"object": "list", "data": [_model(model) for model in await self._list(_identity(request))]})
 
-    @_compatible
+    @compatible
     async def model(self, request: Request) -> Response:
         """``GET /v1/models/{alias}``."""
         alias = request.path_params["alias"]
@@ -110,22 +90,21 @@ def _completion(asking: Asking, text: str, end: api.MessageEnd) -> dict[str, Any
 
 
 async def _chunks(asking: Asking, first: api.ChatResponse | None, asked: Completion) -> AsyncGenerator[bytes]:
-    """The events of a stream, the first of which has come, or lets itself be waited for."""
+    """The events of a stream, the first of which has come, or lets itself be waited for. What is there at the same time goes in one piece."""
     head, event = _head(asking, "chat.completion.chunk"), first
-    yield _chunk(head, {"role": "assistant", "content": ""})
+    before = _chunk(head, {"role": "assistant", "content": ""})
     try:
         while event is None or not event.HasField("message_end"):
-            yield KEEP_ALIVE if event is None else _chunk(head, {"content": event.delta.text})
+            yield before + (KEEP_ALIVE if event is None else _chunk(head, {"content": event.delta.text}))
+            before = b""
             event = await asking.event()
         end = event.message_end
         if (error := failed(end)) is not None:
             raise error
-        yield _chunk(head, {}, _finish_reason(end), malha=told_of(end))
-        if asked.include_usage:
-            yield data({**head, "choices": [], "usage": usage_of(end)})
+        usage = data({**head, "choices": [], "usage": usage_of(end)}) if asked.include_usage else b""
+        yield before + _chunk(head, {}, _finish_reason(end), malha=told_of(end)) + usage + DONE
     except MalhaError as error:
-        yield data(openai_fields(error))
-    yield DONE
+        yield before + data(openai_fields(error)) + DONE
 
 
 def _head(asking: Asking, kind: str) -> dict[str, Any]:

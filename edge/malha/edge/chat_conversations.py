@@ -17,10 +17,10 @@ from malha.api.chat.v1 import chat_pb2 as api
 from malha.api.jobs.v1 import jobs_pb2
 from malha.edge.bodies import json_body
 from malha.edge.calls import Metadata, bearer, failure, metadata
-from malha.edge.chat_completions import GONE, told_of, usage_of
-from malha.edge.chat_errors import failed
+from malha.edge.chat_completions import told_of, usage_of
+from malha.edge.chat_errors import GONE, failed
 from malha.edge.chat_request import MOST_CHARACTERS, stream_of
-from malha.edge.chat_stream import DONE, KEEP_ALIVE, Asking, Events, data
+from malha.edge.chat_stream import DONE, KEEP_ALIVE, Asking, Events, chat_channel, data
 from malha.edge.errors import InvalidField
 from malha.edge.events import error_fields
 from malha.edge.fields import Fields
@@ -94,7 +94,7 @@ class Conversations:
         opening = api.Open(
             alias=wanted.alias, conversation_id=wanted.conversation_id, knowledge_base=wanted.knowledge_base, language=wanted.language
         )
-        return Asking(request, self._mesh, identity, stream_of(opening, (api.Message(text=wanted.message),)))
+        return Asking(request, chat_channel(self._settings, self._mesh), identity, stream_of(opening, (api.Message(text=wanted.message),)))
 
     async def _begin_job(self, wanted: Continuation, identity: Metadata) -> Response:
         job = jobs_pb2.ChatJob(
@@ -148,10 +148,9 @@ async def _events(asking: Asking, first: api.ChatResponse | None) -> AsyncGenera
             event = await asking.event()
         if (error := failed(event.message_end)) is not None:
             raise error
-        yield data(_end_fields(event.message_end), "end")
+        yield data(_end_fields(event.message_end), "end") + DONE
     except MalhaError as error:
-        yield data({"error": error_fields(error)}, "error")
-    yield DONE
+        yield data({"error": error_fields(error)}, "error") + DONE
 
 
 def _end_fields(end: api.MessageEnd) -> dict[str, Any]:

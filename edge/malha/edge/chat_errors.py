@@ -1,8 +1,11 @@
 """What went wrong, in OpenAI's form (https://platform.openai.com/docs/guides/error-codes): its type by our status, our reason as its code."""
 
 import math
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, Final, TypeVar
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from malha.api.chat.v1 import chat_pb2 as api
@@ -10,8 +13,10 @@ from malha.edge.replies import json_response
 from malha.edge.statuses import row
 from malha.runtime.errors import DeadlineExceeded, FailedPrecondition, MalhaError, ResourceExhausted, Unauthenticated, Unavailable
 
-COMPATIBLE: Final = ("/v1/", "/api/v1/chat/completions", "/api/v1/models")
+COMPATIBLE: Final = ("/v1/", "/api/v1/audio/transcriptions", "/api/v1/chat/completions", "/api/v1/embeddings", "/api/v1/models")
 """Where addresses begin that speak as OpenAI does."""
+GONE: Final = 499
+"""The status of an answer nobody waits for."""
 _TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
@@ -35,6 +40,9 @@ _MESSAGES: Final = {
     "STREAM_BROKEN": "the model was lost in the midst of its answer, and no other could go on with it",
 }
 _AGAIN_SECONDS: Final = 1.0
+"""Where nobody said when."""
+
+Door = TypeVar("Door")
 
 
 def is_compatible(path: str) -> bool:
@@ -42,11 +50,29 @@ def is_compatible(path: str) -> bool:
     return path.startswith(COMPATIBLE)
 
 
+def compatible(endpoint: Callable[[Door, Request], Awaitable[Response]]) -> Callable[[Door, Request], Awaitable[Response]]:
+    """Tells what an endpoint raises in OpenAI's form."""
+
+    @wraps(endpoint)
+    async def answer(door: Door, request: Request) -> Response:
+        try:
+            return await endpoint(door, request)
+        except MalhaError as error:
+            return openai_error(error)
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+
+    return answer
+
+
 def openai_fields(error: MalhaError) -> dict[str, Any]:
-    """The body of an error, and the event of one in a stream."""
+    """The body of an error, and the event of one in a stream. ``retry_after_ms`` is Malha's own: a stream's headers are gone by then."""
     status = row(error).http
     kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": error.message, "type": kind, "param": next(iter(error.violations), None), "code": error.reason}}
+    fields: dict[str, Any] = {"message": error.message, "type": kind, "param": next(iter(error.violations), None), "code": error.reason}
+    if error.retry_seconds is not None:
+        fields["retry_after_ms"] = round(error.retry_seconds * 1000)
+    return {"error": fields}
 
 
 def openai_error(error: MalhaError) -> Response:
@@ -65,5 +91,7 @@ def failed(end: api.MessageEnd) -> MalhaError | None:
         return None
     kind = _KINDS.get(end.reason, Unavailable)
     again = None if end.reason in {"BUDGET_EXHAUSTED", "MODEL_REFUSED"} else _AGAIN_SECONDS
+    if end.HasField("retry_after"):
+        again = end.retry_after.ToNanoseconds() / 1e9
     message = _MESSAGES.get(end.reason, "no model could answer")
     return kind(message, reason=end.reason or "MODEL_UNAVAILABLE", retry_seconds=again)

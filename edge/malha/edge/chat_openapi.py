@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from malha.edge.chat_request import AUTHORS, MOST_MESSAGES
+from malha.edge.embeddings import ENCODINGS, MOST_TEXTS
 from malha.edge.schemas import Schema
 
 _TEXT: Final[Schema] = {"type": "string"}
@@ -79,6 +80,35 @@ _COMPLETION: Final[Schema] = {
         "malha": {"type": "object", "properties": _TOLD},
     },
 }
+_EMBED: Final[Schema] = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "model": {**_TEXT, "description": "The deployment that makes vectors; empty: the one there is."},
+        "input": {"oneOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MOST_TEXTS}]},
+        "encoding_format": {"enum": list(ENCODINGS), "description": "Default: float."},
+        "user": {**_TEXT, "description": "Not used."},
+    },
+}
+_VECTORS: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "object": {"const": "list"},
+        "data": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "object": {"const": "embedding"},
+                    "index": _COUNT,
+                    "embedding": {"oneOf": [{"type": "array", "items": {"type": "number"}}, _TEXT]},
+                },
+            },
+        },
+        "model": {**_TEXT, "description": "The model that made them."},
+        "usage": {"type": "object", "properties": {"prompt_tokens": _COUNT, "total_tokens": _COUNT}},
+    },
+}
 _MODEL: Final[Schema] = {
     "type": "object",
     "properties": {
@@ -102,6 +132,7 @@ _OPENAI_ERROR: Final[Schema] = {
                 "type": _TEXT,
                 "param": {"type": ["string", "null"]},
                 "code": {**_TEXT, "description": "Malha's reason: UPPER_SNAKE_CASE, stable."},
+                "retry_after_ms": {**_COUNT, "description": "Where it helps to ask again: when. Malha's own."},
             },
         }
     },
@@ -146,6 +177,14 @@ def _compatible(base: str, suffix: str) -> dict[str, dict[str, Any]]:
                 "summary": "Answers messages, as OpenAI does.",
                 "requestBody": {"required": True, **_content("application/json", _REQUEST)},
                 "responses": {"200": answer, **failure},
+            }
+        },
+        f"{base}/embeddings": {
+            "post": {
+                "operationId": f"embeddings{suffix}",
+                "summary": "Turns texts into vectors, as OpenAI does.",
+                "requestBody": {"required": True, **_content("application/json", _EMBED)},
+                "responses": {"200": {"description": "The vectors.", **_content("application/json", _VECTORS)}, **failure},
             }
         },
         f"{base}/models": {

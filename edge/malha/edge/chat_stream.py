@@ -6,8 +6,9 @@ Whoever waits for an answer waits for the client's leaving too: then the call is
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
+import grpc
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
@@ -16,8 +17,12 @@ from starlette.types import Receive, Scope, Send
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.edge.calls import Bidi, Metadata
 from malha.edge.errors import ServiceAway
+from malha.edge.settings import EdgeSettings
 from malha.runtime.errors import DeadlineExceeded, MalhaError
 from malha.runtime.mesh import Mesh
+from malha.runtime.relay_client import RelayChannel
+
+Channel: TypeAlias = grpc.aio.Channel | RelayChannel
 
 CHAT: Final = "/malha.api.chat.v1.ChatService/Chat"
 ANSWER_SECONDS: Final = 630.0
@@ -31,16 +36,20 @@ KEEP_ALIVE: Final = b": keep-alive\n\n"
 DONE: Final = b"data: [DONE]\n\n"
 
 
+def chat_channel(settings: EdgeSettings, mesh: Mesh) -> Channel:
+    """The way to Chat: in a relay a question is one message each way, in a stream of its own five and as many wakings of both processes."""
+    return mesh.relay("chat") if settings.relay else mesh.channel("chat")
+
+
 class Asking:
     """A question under way, as an async context manager that gives it up where it is not over."""
 
-    def __init__(self, request: Request, mesh: Mesh, identity: Metadata, requests: Sequence[api.ChatRequest]) -> None:
+    def __init__(self, request: Request, channel: Channel, identity: Metadata, requests: Sequence[api.ChatRequest]) -> None:
         """``request``: its body is read."""
         self.opened = api.Opened()
-        self._requests = requests
-        self._call = Bidi(mesh.channel("chat").stream_stream(CHAT)(metadata=identity), api.ChatResponse)
+        self._call: Bidi | None = None
         self._gone = asyncio.create_task(_gone(request), name="edge-chat-gone")
-        self._sending = asyncio.create_task(self._send(), name="edge-chat-send")
+        self._sending = asyncio.create_task(self._send(channel, identity, requests), name="edge-chat-send")
         self._reading: asyncio.Task[Any] | None = None
         self._until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         self._answered = False
@@ -75,7 +84,8 @@ class Asking:
         if self._answered:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rest(), END_SECONDS)
-        self._call.cancel()
+        if self._call is not None:
+            self._call.cancel()
         tasks = [task for task in (self._gone, self._sending, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
@@ -97,22 +107,26 @@ class Asking:
         return None
 
     async def _read(self) -> api.ChatResponse:
+        assert self._call is not None, "the task that sends was made first, and began the call in its first step"
         response: api.ChatResponse | None = await self._call.read()
         if response is None:
             raise ServiceAway("the service ended the answer without a word: try again")
         return response
 
     async def _rest(self) -> None:
+        assert self._call is not None, "an answer came"
         with contextlib.suppress(MalhaError):  # the answer is told; how its stream ends is nobody's concern
             while await self._call.read() is not None:
                 pass
 
-    async def _send(self) -> None:
-        opening, *others = self._requests
+    async def _send(self, channel: Channel, identity: Metadata, requests: Sequence[api.ChatRequest]) -> None:
+        """Begin the call and say all of it, in one step where there is room: a relay then carries it in one message."""
+        opening, *others = requests
+        call = self._call = Bidi(channel.stream_stream(CHAT)(metadata=identity), api.ChatResponse)
         with contextlib.suppress(MalhaError):  # the reader tells it
-            await self._call.open(opening)
+            await call.open(opening)
             for request in others:
-                if not await self._call.write(request.SerializeToString()):
+                if not await call.write(request.SerializeToString()):
                     return
 
 

@@ -19,6 +19,7 @@ from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.catalog import Health, Model, Voice
 from malha.sdk.chat import ChatAnswer, ChatDelta, ChatMessage, ChatModel, ChatRole, ChatStream, Citation
 from malha.sdk.client import Malha
+from malha.sdk.diarization import Diarization, DiarizationEvent, DiarizationStream, EnrolledSpeaker, SpeakerMatch, Turn
 from malha.sdk.errors import (
     Aborted,
     AlreadyClosed,
@@ -61,10 +62,30 @@ from malha.sdk.events import (
     Word,
 )
 from malha.sdk.insights import AnalysisEvent, AnalysisInput, AnalysisOpened, AnalysisSource, AnalysisStream, Decision, InsightFeedback, Tick
+from malha.sdk.knowledge import Document
 from malha.sdk.live import FeedbackAction, LiveCall
+from malha.sdk.ocr import (
+    DocumentSource,
+    DocumentText,
+    Page,
+    PageBlock,
+    PageBox,
+    PageFailure,
+    PageLine,
+    PageOrigin,
+    PageStream,
+)
 from malha.sdk.rules import Backtest, BacktestMatch, FewShot, InsightConfiguration, InsightPolicy, InsightType, Offer, Rule
-from malha.sdk.speech import Mark, Speech, SpeechChunk, SpeechStream, TextSource
-from malha.sdk.sync import AnalysisStreamSync, ChatStreamSync, LiveCallSync, MalhaSync, SpeechStreamSync
+from malha.sdk.speech import Mark, Speech, SpeechChunk, SpeechEncoding, SpeechStream, TextPiece, TextSource
+from malha.sdk.sync import (
+    AnalysisStreamSync,
+    ChatStreamSync,
+    DiarizationStreamSync,
+    LiveCallSync,
+    MalhaSync,
+    PageStreamSync,
+    SpeechStreamSync,
+)
 from malha.sdk.transcription import ChannelTranscript, Progress, Transcription
 
 __version__ = version("malha-sdk")
@@ -97,8 +118,16 @@ __all__ = [
     "Closed",
     "DeadlineExceeded",
     "Decision",
+    "Diarization",
+    "DiarizationEvent",
+    "DiarizationStream",
+    "DiarizationStreamSync",
+    "Document",
+    "DocumentSource",
+    "DocumentText",
     "Encoding",
     "Engine",
+    "EnrolledSpeaker",
     "Event",
     "Evidence",
     "FailedPrecondition",
@@ -125,6 +154,14 @@ __all__ = [
     "Offer",
     "Opened",
     "Pace",
+    "Page",
+    "PageBlock",
+    "PageBox",
+    "PageFailure",
+    "PageLine",
+    "PageOrigin",
+    "PageStream",
+    "PageStreamSync",
     "Partial",
     "PermissionDenied",
     "Progress",
@@ -135,18 +172,22 @@ __all__ = [
     "Segment",
     "ServerError",
     "SessionLost",
+    "SpeakerMatch",
     "Speech",
     "SpeechChunk",
+    "SpeechEncoding",
     "SpeechEnded",
     "SpeechStarted",
     "SpeechStream",
     "SpeechStreamSync",
     "Summary",
+    "TextPiece",
     "TextSource",
     "Tick",
     "TokenMissing",
     "Transcript",
     "Transcription",
+    "Turn",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",

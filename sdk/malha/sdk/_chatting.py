@@ -5,12 +5,13 @@ from typing import Any
 
 from malha.sdk import chat as answers
 from malha.sdk._connection import Connection
+from malha.sdk._knowing import Knowing
 from malha.sdk._stream import EventStream
 from malha.sdk.chat import ChatAnswer, ChatMessage, ChatModel, ChatSettings, ChatStream
 
 
-class Chatting:
-    """Answers, as they are made or whole."""
+class Chatting(Knowing):
+    """Answers, as they are made or whole, and what they may quote from."""
 
     _connection: Connection
     _streams: set[EventStream[Any]]

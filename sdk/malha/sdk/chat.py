@@ -86,6 +86,8 @@ class ChatAnswer:
     citations: tuple[Citation, ...] = ()
     message_id: str = ""
     """As stored in the conversation; empty without one."""
+    retry_after_seconds: float | None = None
+    """When to ask again, where the answer failed and a model's server said when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ class ChatStream(EventStream[ChatDelta | ChatAnswer]):
             total_seconds=seconds(end.total),
             citations=tuple(Citation(cited.document_id, cited.title, cited.quote, cited.score) for cited in end.citations),
             message_id=end.message_id,
+            retry_after_seconds=None if end.retry_after is None else end.retry_after.total_seconds(),
         )
 
     def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
@@ -222,7 +225,11 @@ async def gather(stream: ChatStream) -> ChatAnswer:
         raise ServerError("the server gave no answer", reason="ENDED_EARLY")
     if answer.finish_reason in {"error", "cancelled"}:
         kind = _FAILURES.get(answer.reason, Unavailable)
-        raise kind("the model gave no answer, or only part of one", reason=answer.reason or "MODEL_UNAVAILABLE")
+        raise kind(
+            "the model gave no answer, or only part of one",
+            reason=answer.reason or "MODEL_UNAVAILABLE",
+            retry_after_seconds=answer.retry_after_seconds,
+        )
     return answer
 
 

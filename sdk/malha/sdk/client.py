@@ -6,21 +6,23 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Self
 
-from malha.sdk import catalog, speech, transcription
+from malha.sdk import catalog, transcription
 from malha.sdk._advising import Advising
 from malha.sdk._call_settings import CallSettings, Pace, VadSettings, Window
 from malha.sdk._chatting import Chatting
 from malha.sdk._connection import Connection
+from malha.sdk._diarizing import Diarizing
 from malha.sdk._format import Encoding, Format, encoding_of, make_format, wav_bytes_per_second
+from malha.sdk._ocr import Reading
 from malha.sdk._resumption import ResumePoint
 from malha.sdk._settings import resolve
 from malha.sdk._source import AudioInput, AudioSource, head_of, is_whole, size_of
+from malha.sdk._speaking import Speaking
 from malha.sdk._stream import EventStream
 from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.errors import InvalidRequest
 from malha.sdk.events import Role
 from malha.sdk.live import LiveCall
-from malha.sdk.speech import SpeechSettings, SpeechStream, TextSource
 from malha.sdk.transcription import Progress, Transcription
 
 __all__ = ["Malha"]
@@ -30,7 +32,7 @@ _PIECES_PER_SECOND = 10
 """In which a whole recording is streamed live."""
 
 
-class Malha(Chatting, Advising):
+class Malha(Chatting, Advising, Speaking, Diarizing, Reading):
     """A client of one server.
 
     ``target`` is ``host:port`` or a gRPC name (``dns:///host:port``); else MALHA_TARGET, else ``127.0.0.1:50051``. ``token``: else MALHA_TOKEN,
@@ -212,39 +214,6 @@ class Malha(Chatting, Advising):
         on_sent = None if progress is None else lambda sent: progress(sent, size)
         async with LiveCall(self._connection, settings, _input(audio, settings), self._streams, on_sent) as call:
             return await transcription.gather(call)
-
-    def say(
-        self,
-        text: TextSource,
-        *,
-        language: str = "",
-        voice: str = "",
-        encoding: Encoding = "pcm16",
-        sample_rate: int | None = None,
-        speed: float | None = None,
-    ) -> SpeechStream:
-        """Speech as it is made: ``async for chunk in malha.say("Bom dia", language="pt-BR")``.
-
-        Args:
-            text: The text, or its pieces as they come, from a language model for instance. Speech starts with the first whole sentence.
-            language: BCP 47 tag; needed where no voice is given.
-            voice: A voice's name (see ``voices``); none: the first that speaks the language.
-            encoding: ``pcm16``, ``mulaw``, ``alaw`` or ``wav``.
-            sample_rate: Hz; none: the engine's own, which each chunk tells.
-            speed: Times the voice's own pace, 0.5 to 2.
-
-        The iteration raises the text's own errors and MalhaError.
-        """
-        wanted = None if encoding == "pcm16" and sample_rate is None else make_format(encoding, sample_rate, 1)
-        settings = SpeechSettings(voice=voice, language=language, format=wanted, speed=speed)
-        return SpeechStream(self._connection, settings, text, self._streams)
-
-    async def synthesize(
-        self, text: TextSource, *, language: str = "", voice: str = "", sample_rate: int | None = None, speed: float | None = None
-    ) -> speech.Speech:
-        """The whole text spoken, as PCM16. The arguments are those of ``say``. Raises MalhaError."""
-        async with self.say(text, language=language, voice=voice, sample_rate=sample_rate, speed=speed) as stream:
-            return await speech.gather(stream)
 
     async def models(self) -> tuple[catalog.Model, ...]:
         """The recogniser's loaded models, the default first. Raises MalhaError."""

@@ -18,13 +18,23 @@ from malha.sdk._stream import EventStream
 from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.chat import ChatAnswer, ChatDelta, ChatStream
 from malha.sdk.client import Malha
+from malha.sdk.diarization import DiarizationEvent, DiarizationStream
 from malha.sdk.errors import AlreadyClosed
 from malha.sdk.events import Engine, Event, Opened
 from malha.sdk.insights import AnalysisEvent, AnalysisStream
 from malha.sdk.live import LiveCall
+from malha.sdk.ocr import DocumentText, Page, PageStream
 from malha.sdk.speech import SpeechChunk, SpeechStream
 
-__all__ = ["AnalysisStreamSync", "ChatStreamSync", "LiveCallSync", "MalhaSync", "SpeechStreamSync"]
+__all__ = [
+    "AnalysisStreamSync",
+    "ChatStreamSync",
+    "DiarizationStreamSync",
+    "LiveCallSync",
+    "MalhaSync",
+    "PageStreamSync",
+    "SpeechStreamSync",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -104,10 +114,26 @@ def _chat(method: Callable[Concatenate[Malha, P], ChatStream]) -> Callable[Conca
     return call
 
 
+def _diarize(method: Callable[Concatenate[Malha, P], DiarizationStream]) -> Callable[Concatenate["MalhaSync", P], "DiarizationStreamSync"]:
+    @wraps(method)
+    def call(self: "MalhaSync", /, *args: P.args, **kwargs: P.kwargs) -> "DiarizationStreamSync":
+        return DiarizationStreamSync(method(self._malha, *args, **kwargs), self._run)
+
+    return call
+
+
 def _analyze(method: Callable[Concatenate[Malha, P], AnalysisStream]) -> Callable[Concatenate["MalhaSync", P], "AnalysisStreamSync"]:
     @wraps(method)
     def call(self: "MalhaSync", /, *args: P.args, **kwargs: P.kwargs) -> "AnalysisStreamSync":
         return AnalysisStreamSync(method(self._malha, *args, **kwargs), self._run)
+
+    return call
+
+
+def _read(method: Callable[Concatenate[Malha, P], PageStream]) -> Callable[Concatenate["MalhaSync", P], "PageStreamSync"]:
+    @wraps(method)
+    def call(self: "MalhaSync", /, *args: P.args, **kwargs: P.kwargs) -> "PageStreamSync":
+        return PageStreamSync(method(self._malha, *args, **kwargs), self._run)
 
     return call
 
@@ -147,11 +173,13 @@ class MalhaSync:
     live = _live(Malha.live)
     resume = _live(Malha.resume)
     say = _say(Malha.say)
+    speak = _say(Malha.speak)
     transcribe = _blocking(Malha.transcribe)
     synthesize = _blocking(Malha.synthesize)
     chat = _chat(Malha.chat)
     complete = _blocking(Malha.complete)
     analyze = _analyze(Malha.analyze)
+    read = _read(Malha.read)
     insights = _blocking(Malha.insights)
     rules = _blocking(Malha.rules)
     rule = _blocking(Malha.rule)
@@ -161,6 +189,16 @@ class MalhaSync:
     insight_configuration = _blocking(Malha.insight_configuration)
     update_insight_configuration = _blocking(Malha.update_insight_configuration)
     chat_models = _blocking(Malha.chat_models)
+    save_document = _blocking(Malha.save_document)
+    documents = _blocking(Malha.documents)
+    delete_document = _blocking(Malha.delete_document)
+    search_documents = _blocking(Malha.search_documents)
+    embed = _blocking(Malha.embed)
+    diarize_live = _diarize(Malha.diarize_live)
+    diarize = _blocking(Malha.diarize)
+    enroll = _blocking(Malha.enroll)
+    speakers = _blocking(Malha.speakers)
+    delete_speaker = _blocking(Malha.delete_speaker)
     models = _blocking(Malha.models)
     voices = _blocking(Malha.voices)
     health = _blocking(Malha.health)
@@ -271,7 +309,7 @@ class LiveCallSync(_SyncStream[Event]):
 
 
 class SpeechStreamSync(_SyncStream[SpeechChunk]):
-    """Speech as it is made, by ``MalhaSync.say``; see SpeechStream."""
+    """Speech as it is made, by ``MalhaSync.say`` or ``speak``; see SpeechStream."""
 
     def __init__(self, stream: SpeechStream, run: _Run) -> None:
         super().__init__(stream, run)
@@ -287,9 +325,69 @@ class SpeechStreamSync(_SyncStream[SpeechChunk]):
         """The voice in use; empty until the first chunk."""
         return self._speech.voice
 
+    @property
+    def licence(self) -> str:
+        """Of the engine's model, where it says one."""
+        return self._speech.licence
+
+    @property
+    def duration_seconds(self) -> float:
+        """Of all the speech; 0 until its end."""
+        return self._speech.duration_seconds
+
 
 class ChatStreamSync(_SyncStream[ChatDelta | ChatAnswer]):
     """An answer as it is made, by ``MalhaSync.chat``; see ChatStream."""
+
+
+class DiarizationStreamSync(_SyncStream[DiarizationEvent]):
+    """Turns as they are heard, by ``MalhaSync.diarize_live``; see DiarizationStream."""
+
+    def __init__(self, stream: DiarizationStream, run: _Run) -> None:
+        super().__init__(stream, run)
+        self._turns = stream
+
+    @property
+    def duration_seconds(self) -> float:
+        """Of the audio; known at the end."""
+        return self._turns.duration_seconds
+
+    @property
+    def speech_seconds(self) -> float:
+        """Of it, in which somebody speaks; known at the end."""
+        return self._turns.speech_seconds
+
+
+class PageStreamSync(_SyncStream[Page]):
+    """A document being read, by ``MalhaSync.read``; see PageStream."""
+
+    def __init__(self, stream: PageStream, run: _Run) -> None:
+        super().__init__(stream, run)
+        self._pages = stream
+
+    def whole(self) -> DocumentText:
+        """All pages that are left."""
+        return self._run(self._pages.whole())
+
+    @property
+    def engine(self) -> Engine:
+        """Who recognises; nameless until the first page."""
+        return self._pages.engine
+
+    @property
+    def scrubbed(self) -> bool:
+        """Whether personal data is masked; known with the first page."""
+        return self._pages.scrubbed
+
+    @property
+    def media_type(self) -> str:
+        """What the document is, by its bytes; empty until the first page."""
+        return self._pages.media_type
+
+    @property
+    def page_count(self) -> int:
+        """All pages it has; 0 until the first one is told."""
+        return self._pages.page_count
 
 
 class AnalysisStreamSync(_SyncStream[AnalysisEvent]):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from malha.chat import metrics
 from malha.chat.calls import Call, CallContext
+from malha.chat.costs import COSTS
 from malha.chat.deployments import Deployed, Models
 from malha.chat.errors import BudgetExhausted
 from malha.chat.recorder import Record, Recorder
@@ -103,6 +104,7 @@ class Books:
         metrics.CALLS.labels(call.deployment, call.outcome).inc()
         if not call.cached:
             _count(call)
+            COSTS.add(str(context.tenant_id or ""), call.cost)
         if self._recorder is not None and context.tenant_id is not None:
             self._recorder.put(Record(context.tenant_id, context, call, hold.day, hold.amount))
 

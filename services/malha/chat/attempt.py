@@ -68,7 +68,7 @@ class Attempt:
             raise PromptTooLong(f"the prompt does not fit the {self.deployed.settings.context_tokens} tokens of the model")
         if not self.deployed.breaker.enter():
             metrics.CALLS.labels(self.deployed.name, Outcome.BREAKER_OPEN).inc()
-            raise BreakerOpen("the model failed too often and is left alone for a while")
+            raise BreakerOpen("the model failed too often and is left alone for a while", retry_seconds=self.deployed.breaker.retry_seconds)
         hold: Hold | None = None
         outcome, reason, retry_seconds = Outcome.CANCELLED, "", None
         try:

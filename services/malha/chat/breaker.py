@@ -9,6 +9,7 @@ from malha.chat.models_file import BreakerLimits
 
 MOST_OPEN_SECONDS: Final = 300.0
 """However long a server says it wants to be left alone."""
+LEAST_RETRY_SECONDS: Final = 1.0
 
 
 class State(StrEnum):
@@ -38,6 +39,11 @@ class Breaker:
         if not self._open:
             return State.CLOSED
         return State.HALF_OPEN if self._probing or self._clock() >= self._open_until else State.OPEN
+
+    @property
+    def retry_seconds(self) -> float:
+        """When to ask again, of one that does not let in: once its time is over, or the one call that tries is."""
+        return max(self._open_until - self._clock(), LEAST_RETRY_SECONDS)
 
     def enter(self) -> bool:
         """Whether a call may be made. Of an open breaker whose time is over, one alone may."""

@@ -1,13 +1,10 @@
 """The contract's methods about knowledge bases."""
 
-import base64
-import binascii
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from malha.api.chat.v1 import chat_pb2 as api
@@ -16,7 +13,8 @@ from malha.chat.scrubbing import Scrubbers
 from malha.chat.session import citation
 from malha.chat.store.knowledge import Document, Given
 from malha.runtime.auth import Principal
-from malha.runtime.errors import FailedPrecondition, InvalidArgument
+from malha.runtime.errors import FailedPrecondition
+from malha.runtime.pages import make_token, read_token
 from malha.runtime.rpc import UnaryMethod
 
 DEFAULT_PAGE: Final = 100
@@ -47,9 +45,14 @@ class Documents:
     async def list(self, request: api.ListDocumentsRequest, principal: Principal) -> api.ListDocumentsResponse:
         bases, tenant_id = self._place(principal)
         most = request.page_size or DEFAULT_PAGE
-        found = await bases.list(tenant_id, request.knowledge_base, _place_of(request.page_token), most + 1)
-        page = found[:most]
-        token = _token(page[-1]) if len(found) > most else ""
+        asked, after = ("ListDocuments", request.knowledge_base), ("", "")
+        if request.page_token:
+            base, name = read_token(principal, asked, request.page_token)
+            after = base, name
+        found = await bases.list(tenant_id, request.knowledge_base, after, most + 1)
+        page, token = found[:most], ""
+        if len(found) > most:
+            token = make_token(principal, asked, (page[-1].knowledge_base, page[-1].id))
         return api.ListDocumentsResponse(documents=map(_message, page), next_page_token=token)
 
     async def delete(self, request: api.DeleteDocumentRequest, principal: Principal) -> api.DeleteDocumentResponse:
@@ -79,21 +82,3 @@ def _timestamp(at: datetime) -> Timestamp:
     message = Timestamp()
     message.FromDatetime(at)
     return message
-
-
-def _token(last: Document) -> str:
-    """Where a page ended."""
-    return base64.urlsafe_b64encode(orjson.dumps([last.knowledge_base, last.id])).decode()
-
-
-def _place_of(token: str) -> tuple[str, str]:
-    """Raises InvalidArgument for a token that this server has not made."""
-    if not token:
-        return "", ""
-    try:
-        base, name = orjson.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, TypeError, binascii.Error):
-        base = name = None
-    if not isinstance(base, str) or not isinstance(name, str):
-        raise InvalidArgument("page_token: not one of this server's", reason="INVALID_PAGE_TOKEN", violations={"page_token": "unknown"})
-    return base, name

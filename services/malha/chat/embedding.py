@@ -35,7 +35,9 @@ class Embedder:
         deployed = self._models.embedder
         if not deployed.breaker.enter():
             metrics.CALLS.labels(deployed.name, Outcome.BREAKER_OPEN).inc()
-            raise BreakerOpen("the model for vectors failed too often and is left alone for a while")
+            raise BreakerOpen(
+                "the model for vectors failed too often and is left alone for a while", retry_seconds=deployed.breaker.retry_seconds
+            )
         began, deadline = time.monotonic(), asyncio.get_running_loop().time() + seconds
         tokens = sum(map(tokens_of, texts))
         hold: Hold | None = None

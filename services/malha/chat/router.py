@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from malha.chat.accounts import Account
@@ -41,8 +41,8 @@ class Answer:
     first_token_seconds: float | None = None
     total_seconds: float = 0.0
     cost: float = 0.0
-    error: MalhaError | None = None
-    """Where nothing was answered at all."""
+    retry_seconds: float | None = None
+    """When to ask again, where it failed and a model's server said when."""
 
 
 class Router:
@@ -130,13 +130,15 @@ class _Run:
         if isinstance(error, BudgetExhausted):
             yield self._answered(broken, finish_reason="error", reason=error.reason)
             return
+        retry_seconds = error.retry_seconds
         for number, deployed in enumerate(candidates):
             attempt = self._attempt(deployed, last=number == len(candidates) - 1, degraded=True)
             try:
                 async with aclosing(attempt.run()) as deltas:
                     async for _ in deltas:
                         pass
-            except MalhaError:
+            except MalhaError as failure:
+                retry_seconds = _sooner(retry_seconds, failure.retry_seconds)
                 continue
             if attempt.text.startswith(self._said):
                 rest = attempt.text[len(self._said) :]
@@ -145,7 +147,7 @@ class _Run:
                 yield self._answered(attempt, degraded=True)
                 return
             break
-        yield self._answered(broken, finish_reason="error", reason="STREAM_BROKEN")
+        yield replace(self._answered(broken, finish_reason="error", reason="STREAM_BROKEN"), retry_seconds=retry_seconds)
 
     async def _give_up(self, failure: MalhaError) -> AsyncGenerator[Delta | Answer, None]:
         """Nobody of the chain answered: the extractive engine does, where it may; limits and wrong requests are told instead."""
@@ -159,7 +161,13 @@ class _Run:
             total = time.monotonic() - self._began
             last = self._chain[-1]
             yield Answer(
-                last.name, last.settings.model_name, last.settings.engine, "error", failure.reason, total_seconds=total, error=failure
+                last.name,
+                last.settings.model_name,
+                last.settings.engine,
+                "error",
+                failure.reason,
+                total_seconds=total,
+                retry_seconds=failure.retry_seconds,
             )
             return
         self._deadline = asyncio.get_running_loop().time() + extractive.settings.timeouts.total_seconds
@@ -202,3 +210,8 @@ def _graver(one: MalhaError | None, other: MalhaError) -> MalhaError:
             if isinstance(error, kind):
                 return error
     return other
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """When the first of two servers can be asked again."""
+    return min((given for given in (one, other) if given is not None), default=None)

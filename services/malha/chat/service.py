@@ -14,6 +14,7 @@ from malha.chat.documents import Documents
 from malha.chat.embedding import Embedder
 from malha.chat.engine import Sampling
 from malha.chat.knowledge.bases import KnowledgeBases
+from malha.chat.prompts import tokens_of
 from malha.chat.schema import parse_schema
 from malha.chat.scrubbing import Scrubbers
 from malha.chat.session import ChatStream, Session
@@ -116,7 +117,9 @@ class ChatService:
         context = CallContext(principal.tenant_id, EMBED_PURPOSE, self._embedder.model)
         vectors = await self._embedder.embed(texts, context, str(principal.tenant_key), EMBED_SECONDS)
         return api.EmbedResponse(
-            embeddings=[api.Embedding(values=vector) for vector in vectors], model=deployed.settings.model_name or deployed.name
+            embeddings=[api.Embedding(values=vector) for vector in vectors],
+            model=deployed.settings.model_name or deployed.name,
+            prompt_tokens=sum(map(tokens_of, texts)),
         )
 
     async def _opened(self, opening: api.Open, principal: Principal) -> tuple[Chatting, int]:

@@ -232,6 +232,8 @@ class Session:
         end.prompt_tokens, end.completion_tokens = answer.prompt_tokens, answer.completion_tokens
         end.finish_reason, end.reason = answer.finish_reason, answer.reason or reason
         end.degraded, end.cached, end.cost = answer.degraded, told.cached, answer.cost
+        if answer.retry_seconds is not None:
+            end.retry_after.FromNanoseconds(round(answer.retry_seconds * 1e9))
         if underway.text:
             end.citations.extend(map(citation, told.sources))
         return end

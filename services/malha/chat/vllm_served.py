@@ -33,6 +33,8 @@ class Served:
     """Tokens of prompt and answer together. None: as many as the model was made for."""
     adapters: Mapping[str, Path] = field(default_factory=dict)
     """LoRA adapters it has from its start; others can be loaded later."""
+    gpus: tuple[int, ...] = ()
+    """The GPUs it spans, as placement.toml says; none: those that vLLM takes by itself."""
     key: str = field(default="", repr=False)
     """What clients must send. Empty: nothing."""
 
@@ -78,7 +80,7 @@ def served_by(models: ModelsFile, name: str) -> list[Served]:
 def _served(name: str, deployment: Deployment, vllm: Vllm) -> Served:
     asked = "" if deployment.model in vllm.lora else deployment.model
     names = tuple(dict.fromkeys(filter(None, (vllm.served_name, asked)))) or (name,)
-    return Served(name, vllm.model_dir, names, vllm.port, vllm.quantization, vllm.max_model_len, vllm.lora, deployment.key())
+    return Served(name, vllm.model_dir, names, vllm.port, vllm.quantization, vllm.max_model_len, vllm.lora, key=deployment.key())
 
 
 def _together(first: Served, second: Served) -> Served:

@@ -66,6 +66,7 @@ def command(served: Served, settings: VllmSettings, port: int) -> tuple[str, ...
         "--uvicorn-log-level": "warning",
         "--quantization": served.quantization,
         "--max-model-len": served.max_model_len,
+        "--tensor-parallel-size": len(served.gpus) or None,
     }
     given = (text for name, value in options.items() if value not in {"", None} for text in (name, str(value)))
     adapters = ("--lora-modules", *(f"{name}={place}" for name, place in served.adapters.items())) if served.adapters else ()
@@ -88,6 +89,8 @@ def environment(served: Served) -> dict[str, str]:
     added = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     if "VLLM_LOGGING_LEVEL" not in os.environ:
         added["VLLM_LOGGING_LEVEL"] = "WARNING"
+    if served.gpus:
+        added["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, served.gpus))
     return added | ({"VLLM_API_KEY": served.key} if served.key else {})
 
 

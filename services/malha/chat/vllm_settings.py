@@ -4,10 +4,10 @@ import shlex
 
 from pydantic import Field, field_validator
 
-from malha.runtime.settings import MalhaSettings
+from malha.runtime.placement import PlacementSettings
 
 
-class VllmSettings(MalhaSettings):
+class VllmSettings(PlacementSettings):
     """How vLLM is run, whatever it serves."""
 
     vllm_command: str = Field(

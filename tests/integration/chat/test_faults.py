@@ -194,6 +194,32 @@ async def test_retry_after_opens_the_breaker_at_once(serving: Any, model: FakeOp
         assert len(model.requests) == 1
 
 
+async def test_when_to_ask_again_is_handed_on(serving: Any, model: FakeOpenAI) -> None:
+    model.faults.append(TOO_MANY.also(retry_after="60"))
+    async with serving(model, "last_resort = false\n" + ONE) as place:
+        _, end = await once(place)
+        assert (end.reason, end.retry_after.seconds) == ("MODEL_RATE_LIMITED", 60)
+        _, end = await once(place)
+        assert end.reason == "MODEL_BREAKER_OPEN"
+        assert 30 < end.retry_after.ToTimedelta().total_seconds() <= 60
+        assert len(model.requests) == 1
+
+
+async def test_when_to_ask_again_is_handed_on_after_the_answer_began(serving: Any, model: FakeOpenAI) -> None:
+    model.faults += [RESET.also(between_tokens_seconds=0.05), TOO_MANY.also(retry_after="60")]
+    async with serving(model, ONE) as place:
+        text, end = await once(place)
+        assert text
+        assert SENTENCE.startswith(text)
+        assert (end.finish_reason, end.reason, end.retry_after.seconds) == ("error", "STREAM_BROKEN", 60)
+
+
+async def test_an_answer_that_is_whole_says_nothing_of_asking_again(serving: Any, model: FakeOpenAI) -> None:
+    model.faults.append(TOO_MANY.also(retry_after="60"))
+    async with serving(model, TWO) as place:
+        assert not (await once(place))[1].HasField("retry_after")
+
+
 async def test_places_are_bounded(serving: Any, model: FakeOpenAI) -> None:
     model.otherwise = Fault(before_first_token_seconds=0.5)
     models = ONE.replace("[deployments.one]", "[deployments.one]\nmax_concurrent = 1\nmax_waiting = 0")

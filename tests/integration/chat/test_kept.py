@@ -345,6 +345,10 @@ async def test_documents_are_found_replaced_listed_and_deleted(serving: Any, mod
         rest = await place.unary("ListDocuments", chat_pb2.ListDocumentsRequest(page_size=1, page_token=page.next_page_token))
         assert [document.id for document in rest.documents] == ["g"]
         assert not rest.next_page_token
+        for wanted, who in (({"knowledge_base": "planos"}, None), ({}, OTHER)):
+            with pytest.raises(InvalidArgument) as elsewhere:  # a place in another list
+                await place.unary("ListDocuments", chat_pb2.ListDocumentsRequest(page_token=page.next_page_token, **wanted), who)
+            assert elsewhere.value.reason == "INVALID_PAGE_TOKEN"
         delete = chat_pb2.DeleteDocumentRequest(knowledge_base="planos", document_id="g")
         with pytest.raises(NotFound):
             await place.unary("DeleteDocument", delete, OTHER)
@@ -395,6 +399,7 @@ async def test_embed(serving: Any, model: FakeOpenAI) -> None:
         answer = await place.unary("Embed", chat_pb2.EmbedRequest(texts=["bom dia", "boa noite"]))
         assert answer.model == "embedder"
         assert [len(vector.values) for vector in answer.embeddings] == [64, 64]
+        assert answer.prompt_tokens > 0
         with pytest.raises(NotFound):
             await place.unary("Embed", chat_pb2.EmbedRequest(texts=["x"], alias="tiny"))
     async with serving(model) as place:

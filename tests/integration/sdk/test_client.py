@@ -15,9 +15,12 @@ import pytest
 
 from fakes.audio_server import TOKEN, error_info, serving
 from malha.sdk import (
+    ChatAnswer,
+    ChatDelta,
     DeadlineExceeded,
     Engine,
     FailedPrecondition,
+    InvalidRequest,
     Malha,
     Mark,
     Model,
@@ -126,6 +129,59 @@ async def test_speech_in_another_encoding():
         wanted = server.spoken[0].open.format
         assert (wanted.encoding, wanted.sample_rate_hertz, wanted.channels) == (2, 8_000, 1)
         assert chunks[0].sample_rate == 8_000
+
+
+async def test_speech_compressed_and_cloned():
+    async with serving() as server, Malha(server.target, TOKEN) as malha:
+        for encoding, number in (("ogg", 6), ("mp3", 8)):
+            server.spoken.clear()
+            stream = malha.say("hola", language="es", encoding=encoding, reference_audio=b"RIFF", consent_id="c-1")
+            assert [chunk async for chunk in stream]
+            opened = server.spoken[0].open
+            assert (opened.format.encoding, opened.format.HasField("sample_rate_hertz")) == (number, False)
+            assert (opened.reference_audio, opened.consent_id) == (b"RIFF", "c-1")
+        with pytest.raises(InvalidRequest, match="ogg, mp3"):
+            malha.say("hola", language="es", encoding="webm")
+
+
+async def test_a_models_answer_is_spoken_as_it_comes_and_its_pauses_flush():
+    async def answer():
+        yield ChatDelta("Bom ")
+        yield ChatDelta("dia")
+        await asyncio.sleep(0.5)
+        yield ChatDelta("!")
+        yield ChatAnswer("Bom dia!", "alias", "model", "openai", "stop")
+
+    async with serving() as server, Malha(server.target, TOKEN) as malha:
+        chunks = [chunk async for chunk in malha.speak(answer(), language="pt", pause_seconds=0.1)]
+        kinds = [request.WhichOneof("request") for request in server.spoken]
+        assert kinds[:3] == ["open", "text", "text"]
+        assert kinds.count("flush") == 1
+        assert kinds.index("flush") == 3
+        assert kinds[-1] == "finish"
+        assert "".join(request.text.text for request in server.spoken) == "Bom dia!"
+        assert chunks
+
+        server.spoken.clear()
+        await malha.synthesize([ChatAnswer("Tudo certo.", "alias", "model", "openai", "stop")], language="pt")
+        assert "".join(request.text.text for request in server.spoken) == "Tudo certo."
+
+
+async def test_speaking_ends_where_the_listener_leaves():
+    left = asyncio.Event()
+
+    async def answer():
+        try:
+            while True:
+                yield "palavra "
+                await asyncio.sleep(0.01)
+        finally:
+            left.set()
+
+    async with serving() as server, Malha(server.target, TOKEN) as malha:
+        async for _ in malha.speak(answer(), language="pt", pause_seconds=5):
+            break
+        await asyncio.wait_for(left.wait(), 5)
 
 
 async def test_a_long_text_is_sent_in_parts():

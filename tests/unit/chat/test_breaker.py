@@ -27,6 +27,7 @@ def test_it_opens_after_failures_in_a_row_and_closes_by_one_probe() -> None:
         outcome()
     assert made.state is State.OPEN
     assert not made.enter()
+    assert made.retry_seconds == 10
     clock.now = 10
     assert made.state is State.HALF_OPEN
     assert made.enter()

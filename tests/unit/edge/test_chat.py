@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.edge.chat_completions import told_of, usage_of
 from malha.edge.chat_conversations import continuation_of
-from malha.edge.chat_errors import failed, is_compatible, openai_fields
+from malha.edge.chat_errors import failed, is_compatible, openai_error, openai_fields
 from malha.edge.chat_request import completion_of
 from malha.edge.errors import BodyTooLarge, InvalidField, RateLimited
 from malha.edge.fields import Fields
@@ -84,6 +84,11 @@ def test_answers_that_failed() -> None:
         error = failed(api.MessageEnd(finish_reason="error", reason=reason))
         assert type(error) is kind
         assert error.reason == (reason or "MODEL_UNAVAILABLE")
+    told = api.MessageEnd(finish_reason="error", reason="MODEL_RATE_LIMITED", retry_after=Duration(seconds=7))
+    assert (error := failed(told)) is not None
+    assert error.retry_seconds == 7
+    assert openai_error(error).headers["retry-after"] == "7"
+    assert openai_fields(error)["error"]["retry_after_ms"] == 7000
     for finish, reason in (("stop", ""), ("length", "MAX_TOKENS"), ("stop", "STORE_UNAVAILABLE"), ("error", "CONTENT_FILTERED")):
         assert failed(api.MessageEnd(finish_reason=finish, reason=reason)) is None
 
@@ -106,9 +111,11 @@ def test_the_doors_are_described() -> None:
     paths = document()["paths"]
     for base in ("/v1", "/api/v1"):
         assert "post" in paths[f"{base}/chat/completions"]
+        assert "post" in paths[f"{base}/embeddings"]
         assert {"get"} == paths[f"{base}/models"].keys() == paths[f"{base}/models/{{alias}}"].keys()
     assert {"200", "202", "default"} == paths["/api/v1/conversations/{conversation_id}/continue"]["post"]["responses"].keys()
     assert "text/event-stream" in paths["/api/v1/conversations/{conversation_id}/continue-stream"]["post"]["responses"]["200"]["content"]
     assert "get" in paths["/api/v1/conversations/{conversation_id}/status"]
     assert is_compatible("/v1/models")
+    assert is_compatible("/api/v1/embeddings")
     assert not is_compatible("/api/v1/jobs")

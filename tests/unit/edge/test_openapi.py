@@ -77,4 +77,4 @@ def test_every_reference_in_the_description_leads_somewhere() -> None:
     assert "RFC 7845" in encoding["description"]
     align = schemas["malha.api.transcribe.v1.AlignRequest"]["properties"]
     assert align["content"]["format"] == "byte"
-    assert align["content"]["description"] == "At most 16 MiB."
+    assert align["content"]["description"] == "Whole samples: at most 4,000,000 bytes, two minutes at 16,000 Hz."

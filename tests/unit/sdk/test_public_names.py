@@ -10,10 +10,14 @@ from malha.sdk import (
     AnalysisStreamSync,
     ChatStream,
     ChatStreamSync,
+    DiarizationStream,
+    DiarizationStreamSync,
     LiveCall,
     LiveCallSync,
     Malha,
     MalhaSync,
+    PageStream,
+    PageStreamSync,
     SpeechStream,
     SpeechStreamSync,
 )
@@ -47,8 +51,16 @@ NAMES = [
     "Closed",
     "DeadlineExceeded",
     "Decision",
+    "Diarization",
+    "DiarizationEvent",
+    "DiarizationStream",
+    "DiarizationStreamSync",
+    "Document",
+    "DocumentSource",
+    "DocumentText",
     "Encoding",
     "Engine",
+    "EnrolledSpeaker",
     "Event",
     "Evidence",
     "FailedPrecondition",
@@ -75,6 +87,14 @@ NAMES = [
     "Offer",
     "Opened",
     "Pace",
+    "Page",
+    "PageBlock",
+    "PageBox",
+    "PageFailure",
+    "PageLine",
+    "PageOrigin",
+    "PageStream",
+    "PageStreamSync",
     "Partial",
     "PermissionDenied",
     "Progress",
@@ -85,18 +105,22 @@ NAMES = [
     "Segment",
     "ServerError",
     "SessionLost",
+    "SpeakerMatch",
     "Speech",
     "SpeechChunk",
+    "SpeechEncoding",
     "SpeechEnded",
     "SpeechStarted",
     "SpeechStream",
     "SpeechStreamSync",
     "Summary",
+    "TextPiece",
     "TextSource",
     "Tick",
     "TokenMissing",
     "Transcript",
     "Transcription",
+    "Turn",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -118,10 +142,11 @@ def test_names():
 
 
 def test_methods():
-    speaking = {"live", "models", "resume", "say", "synthesize", "transcribe", "voices"}
+    speaking = {"live", "models", "read", "resume", "say", "speak", "synthesize", "transcribe", "voices"}
     advising = {"analyze", "backtest_rule", "delete_rule", "insight_configuration", "insights", "rule", "rules", "save_rule"}
-    chatting = {"chat", "chat_models", "complete"}
-    assert public(Malha) == {"close", "health", "update_insight_configuration"} | speaking | advising | chatting
+    chatting = {"chat", "chat_models", "complete", "delete_document", "documents", "embed", "save_document", "search_documents"}
+    telling_apart = {"delete_speaker", "diarize", "diarize_live", "enroll", "speakers"}
+    assert public(Malha) == {"close", "health", "update_insight_configuration"} | speaking | advising | chatting | telling_apart
     steering = {"dtmf", "feedback", "finish", "flush", "hold", "mute", "unhold", "unmute"}
     assert public(LiveCall) == steering | {"aclose", "cancel", "last_seq", "opened", "session_id", "unsaved_audio"}
 
@@ -131,6 +156,8 @@ def test_the_sync_client_has_the_same_methods_and_arguments():
     assert public(LiveCallSync) == public(LiveCall) - {"aclose", "cancel"} | {"close"}
     assert public(SpeechStreamSync) == public(SpeechStream) - {"aclose", "cancel"} | {"close"}
     assert public(ChatStreamSync) == public(ChatStream) - {"aclose", "cancel"} | {"close"}
+    assert public(DiarizationStreamSync) == public(DiarizationStream) - {"aclose", "cancel"} | {"close"}
+    assert public(PageStreamSync) == public(PageStream) - {"aclose", "cancel"} | {"close"}
     assert public(AnalysisStreamSync) == public(AnalysisStream) - {"aclose", "cancel"} | {"close"}
     for name in public(Malha) - {"close"}:
         here, there = inspect.signature(getattr(MalhaSync, name)), inspect.signature(getattr(Malha, name))

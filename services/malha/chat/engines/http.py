@@ -1,5 +1,6 @@
 """What the vendors' clients share: connections with bounds, and what an HTTP status means."""
 
+import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -14,6 +15,7 @@ KEEPALIVE_SECONDS: Final = 60.0
 _TIMED_OUT: Final = frozenset({408, 504})
 _TOO_MANY: Final = 429
 _SERVER_ERRORS: Final = 500
+_MOST_RETRY_SECONDS: Final = 86_400.0
 
 
 def make_client(deployment: Deployment) -> httpx2.AsyncClient:
@@ -41,12 +43,12 @@ def status_error(status: int, retry_after: str) -> MalhaError:
 
 
 def retry_seconds(header: str) -> float:
-    """Of a ``Retry-After``: seconds, or an HTTP date (RFC 9110, 10.2.3); 1 where it is neither."""
+    """Of a ``Retry-After``: seconds, or an HTTP date (RFC 9110, 10.2.3), a day at most; 1 where it is neither."""
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return 1.0
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 1.0
+    return 1.0 if math.isnan(seconds) else min(max(seconds, 0.0), _MOST_RETRY_SECONDS)
