@@ -11,6 +11,7 @@ from malha.conversation.store import feedback as store
 from malha.conversation.store.names import as_uuid
 from malha.runtime.auth import Principal
 from malha.runtime.errors import NotFound
+from malha.runtime.metrics import INSIGHT_FEEDBACK
 from malha.runtime.pages import make_token, micros, moment_of, read_token
 from malha.runtime.rpc import UnaryMethod
 from malha.store.database import Database
@@ -41,7 +42,10 @@ class FeedbackBook:
         """Keep feedback."""
         _check(request)
         async with self._database.tenant_tx(tenant_of(principal)) as connection:
-            feedback_id = await store.create(connection, await _given(connection, request))
+            given = await _given(connection, request)
+            feedback_id, insight_type = await store.create(connection, given)
+        if given.action is not None and insight_type is not None:
+            INSIGHT_FEEDBACK.labels(insight_type, given.action).inc()
         return api.CreateFeedbackResponse(feedback_id=str(feedback_id))
 
     async def list(self, request: api.ListFeedbackRequest, principal: Principal) -> api.ListFeedbackResponse:

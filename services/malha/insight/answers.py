@@ -15,7 +15,8 @@ from malha.insight.evidence import grounded
 from malha.insight.leaks import leak
 from malha.insight.openings import begins_well
 from malha.insight.plain_text import cleaned, speaks
-from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA
+from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA, short_name
+from malha.insight.quotations import without_quotations
 from malha.insight.words import content, words
 from malha.text.tokens import fold
 
@@ -41,12 +42,20 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class _Quoted:
+    """Words, and the short name of the utterance they are said to be from."""
+
+    name: str
+    quote: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Written:
     """An answer of the right form."""
 
     message: str
     confidence: float
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[_Quoted, ...]
 
 
 def check(
@@ -62,7 +71,7 @@ def check(
     message = cleaned(written.message)
     if _says_nothing(message):
         return Checked(None, EMPTY)
-    evidence = verbatim(written.evidence, request.window, language)
+    evidence = _verbatim(written.evidence, request.window, language)
     named = named_offers(message, language, offers)
     problem = _problem(message, evidence, kind, language, request, named, quotes, system)
     if problem is not None or evidence is None:
@@ -70,16 +79,15 @@ def check(
     return Checked(Draft(kind, message, written.confidence, evidence, request.trigger, seq=request.seq), "")
 
 
-def verbatim(evidence: Sequence[Evidence], window: Sequence[Utterance], language: str) -> tuple[Evidence, ...] | None:
+def _verbatim(quoted: Sequence[_Quoted], window: Sequence[Utterance], language: str) -> tuple[Evidence, ...] | None:
     """The quotes as they stand in their segments, whatever their case, accents and punctuation; None where one does not, or says nothing."""
-    texts = {utterance.segment_id: utterance for utterance in window}
+    said = {short_name(utterance): utterance for utterance in window}
     found: list[Evidence] = []
-    for each in evidence:
-        utterance = texts.get(each.segment_id)
-        words_said = None if utterance is None else _stretch(each.quote, utterance.text, utterance.language or language)
-        if words_said is None:
+    for each in quoted:
+        utterance = said.get(each.name)
+        if utterance is None or (stretch := _stretch(each.quote, utterance.text, utterance.language or language)) is None:
             return None
-        found.append(Evidence(each.segment_id, words_said))
+        found.append(Evidence(utterance.segment_id, stretch))
     return tuple(dict.fromkeys(found)) or None
 
 
@@ -98,11 +106,12 @@ def _problem(
         return WRONG_LANGUAGE
     if evidence is None or len(message.split()) < LEAST_WORDS:
         return UNSUPPORTED
-    if not begins_well(message):
+    own = without_quotations(message, request.window)
+    if not begins_well(own, [offer.name for offer in offers]):
         return UNSUPPORTED
     if grounded(message, request.window, language=language, catalogue=offers, knowledge=quotes) is not None:
         return UNSUPPORTED
-    if not keeps_to_catalogue(message, kind, language, request.window, offers, quotes):
+    if not keeps_to_catalogue(own, kind, language, request.window, offers, quotes):
         return NOT_IN_CATALOGUE
     given = [*quotes, *(text for offer in offers for text in (offer.name, offer.description, offer.price))]
     return leak(message, language, request.window, given, system)
@@ -125,7 +134,7 @@ def _read(raw: str, kind: InsightType) -> _Written | None:
         return None
     if not isinstance(quoted, list) or len(quoted) > MOST_EVIDENCE or not all(_is_evidence(each) for each in quoted):
         return None
-    return _Written(message, float(confidence), tuple(Evidence(each["segment_id"], each["quote"]) for each in quoted))
+    return _Written(message, float(confidence), tuple(_Quoted(each["segment_id"], each["quote"]) for each in quoted))
 
 
 def _is_evidence(value: Any) -> bool:

@@ -23,6 +23,12 @@ _ADDED: Final = re.compile(
 """What comes on top: ``e um celular``."""
 
 
+_SUBJECT: Final = re.compile(r"(?:(?:o|a|os|as|el|la|los|las|the|nossa|nosso|nuestra|nuestro|our)\s+)?(?:propri\w+\s+|propi\w+\s+)?")
+_INFINITIVE: Final = re.compile(r"[^\W\d_]{2,}(?:[aei]r)(?:le|les|lhe|lhes|-lhe|-lhes)?(?!\w)")
+_NARRATES: Final = re.compile(r"(?:ou|eu|iu|aram|eram|iram|aron|ieron|ed)$")
+"""Verbs in the past, folded. Of Spanish ones in -\u00f3 nothing is left to tell them by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What may be relied on."""
@@ -33,6 +39,8 @@ class Sources:
     """All that catalogue and knowledge base say."""
     agents: Text
     """What agents said."""
+    said: Text
+    """What anybody said: a source of what there is to look at, and of nothing else."""
     language: str
 
     @property
@@ -46,10 +54,15 @@ def keeps_to_catalogue(
     """Whether a message may be shown, as far as offers, prices and promises go. ``message`` is plain text, ``language`` a BCP 47 tag."""
     listed = "\n".join([*(_text(offer) for offer in offers), *knowledge])
     agents = "\n".join(utterance.text for utterance in window if utterance.role == "agent")
-    sources = Sources(named_offers(message, language, offers), read(listed, language), read(agents, language), language)
+    spoken = "\n".join(utterance.text for utterance in window)
+    sources = Sources(
+        named_offers(message, language, offers), read(listed, language), read(agents, language), read(spoken, language), language
+    )
     if kind is InsightType.UPSELL and not sources.named:
         return False
     if not all(_keeps(sentence, sources) for sentence in sentences(message)):
+        return False
+    if any(_decided_elsewhere(plain(sentence), sources) for sentence in sentences(message)):
         return False
     return not (_accepts(message) and _uncovered(plain(message), amounts(message), sources.listed))
 
@@ -77,6 +90,8 @@ def _imperative(sentence: str) -> int:
     """Where another clause begins with an imperative that hands something out; 0: nowhere."""
     for comma in re.finditer(r",\s+(?:(?:e|y|and|ent\u00e3o|entonces|then|so)\s+)?|\s(?:e|y|and)\s", sentence):
         rest = plain(sentence[comma.end() :])
+        if claim("pays").match(rest):
+            continue
         if any((match := claim(name).match(rest)) and match.end() for name in ("offer", "grant", "suggest", "tell")):
             return comma.end()
     return 0
@@ -96,7 +111,7 @@ def _keeps(sentence: str, sources: Sources) -> bool:
         return _offers_listed(sentence, text, sources, free="offer" not in handing and not handing & {"grant", "hand_out"})
     if not _uncovered(text, said, sources.listed) or not _uncovered(text, said, sources.agents):
         return True
-    if claim("careful").match(text) and not said:
+    if claim("careful").match(text) and (not said or _only_looks(text, said, sources)):
         return True
     return reports(text, claim("benefit")) if claim("benefit").search(text) else reports(text, None) or _billed(text)
 
@@ -147,9 +162,29 @@ def _said_by_agents(text: str, sources: Sources) -> bool:
     return all(match.group() in sources.agents.plain for match in claim("remission").finditer(text))
 
 
+def _only_looks(text: str, said: set[str], sources: Sources) -> bool:
+    """Whether a sentence has something looked at that the customer named with its amount."""
+    if claim("record").match(text) or claim("benefit").search(text) or claim("granted").search(text):
+        return False
+    return not said - sources.said.amounts
+
+
+def _decided_elsewhere(text: str, sources: Sources) -> bool:
+    """Whether a sentence tells what somebody says or will do who is not in the call (``a empresa assume ...``), and no agent has said it. That they did something is told."""
+    subject = _SUBJECT.match(text)
+    who = claim("authority").match(text, subject.end() if subject else 0)
+    if who is None:
+        return False
+    verb = re.match(r"\s+(?:(?:se|le|lhe|ja|ya|nao|no)\s+)*([^\W\d_]+)", text[who.end() :])
+    if verb is None or (_NARRATES.search(verb.group(1)) and not claim("report").fullmatch(verb.group(1))):
+        return False
+    told = [stem for stem in _stems(text, sources.language) if len(stem) > 2]
+    return sum(stem in sources.agents.stems for stem in told) * 2 < len(told)
+
+
 def _billed(text: str) -> bool:
-    """Whether a sentence tells what a bill came to."""
-    return claim("billed").search(text) is not None and claim("granted").search(text) is None
+    """Whether a sentence tells what a bill came to; one that begins with an infinitive wants something done."""
+    return claim("billed").search(text) is not None and claim("granted").search(text) is None and not _INFINITIVE.match(text)
 
 
 def _refuses(text: str) -> bool:

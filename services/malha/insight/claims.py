@@ -70,11 +70,22 @@ def reports(text: str, what: re.Pattern[str] | None) -> bool:
         return False
     head = text[: first([what or _AMOUNT], text)]
     subject = claim("customer").search(head)
-    verb = claim("report").search(head, subject.end()) if subject else claim("report_alone").match(head) or _named_reporter(head)
+    verb = (
+        _verb_of(subject, head)
+        if subject
+        else claim("report_alone").match(head) or claim("report_that").match(head) or _named_reporter(head)
+    )
     if verb is None:
         return False
     grants = claim("granted").search(text)
     return grants is None or re.search(r"\b(?:que|that)\b", text[verb.end() : grants.start()]) is not None
+
+
+def _verb_of(subject: re.Match[str], head: str) -> re.Match[str] | None:
+    """How the customer's words are reported; around the subject where it is said whose they are (``segundo o cliente``)."""
+    next_word = re.compile(r"\s*").match(head, subject.end())
+    plural = claim("report_plural").match(head, next_word.end()) if next_word else None
+    return claim("report").search(head, subject.end()) or plural or claim("according").search(head)
 
 
 def _named_reporter(text: str) -> re.Match[str] | None:

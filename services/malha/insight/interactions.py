@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 from prometheus_client import Counter
 
-from malha.insight.store import InsightStore, Interaction
+from malha.insight.interaction_store import Interaction, InteractionStore, Place
 from malha.runtime import logs
-from malha.runtime.errors import MalhaError, Unavailable
+from malha.runtime.errors import DeadlineExceeded, MalhaError, Unavailable
 from malha.runtime.logs import Event
 from malha.store.database import Database
 
@@ -25,23 +24,6 @@ MOST_WAITING: Final = 20_000
 """50 calls for half an hour without a database."""
 PAUSE_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whose interaction it is."""
-
-    tenant_id: uuid.UUID
-    conversation_id: uuid.UUID
-    session_id: uuid.UUID
-    author: str
-    """The token's id."""
-    counter: str | None
-
-
-def interaction_id(session_id: uuid.UUID, seq: int) -> uuid.UUID:
-    """The same for whoever comes to own the call."""
-    return uuid.uuid5(session_id, str(seq))
 
 
 class Interactions:
@@ -73,8 +55,15 @@ class Interactions:
         if len(self._waiting) >= MOST_WAITING and interaction.id not in self._waiting:
             self._waiting.pop(next(iter(self._waiting)))
             LOST.inc()
-        self._waiting[interaction.id] = place, interaction
+        self._put(place, interaction)
         self._wake.set()
+
+    def _put(self, place: Place, interaction: Interaction) -> None:
+        """Two connections may keep the same utterance, the second before the first's is written."""
+        _, earlier = self._waiting.get(interaction.id, (place, interaction))
+        if earlier is not interaction:
+            interaction.fill_in(earlier)
+        self._waiting[interaction.id] = place, interaction
 
     async def _run(self) -> None:
         while True:
@@ -83,34 +72,35 @@ class Interactions:
             self._wake.clear()
             try:
                 await self._write()
-            except Unavailable as error:
+            except (Unavailable, DeadlineExceeded) as error:
                 log.warning(Event.STORE_AWAY, reason=error.reason)
                 self._wake.set()
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _write(self) -> None:
-        """Raises Unavailable; what is not written waits."""
+        """Raises Unavailable and DeadlineExceeded; what is not written waits."""
         unwritten, self._waiting = self._waiting, {}
         tenants: dict[uuid.UUID, list[tuple[Place, Interaction]]] = defaultdict(list)
         for place, interaction in unwritten.values():
             tenants[place.tenant_id].append((place, interaction))
         try:
             for tenant_id, each in tenants.items():
-                await self._write_tenant(InsightStore(self._database, tenant_id), each)
+                await self._write_tenant(InteractionStore(self._database, tenant_id), each)
                 for _, interaction in each:
                     del unwritten[interaction.id]
         finally:
-            self._waiting = unwritten | self._waiting
+            since, self._waiting = self._waiting, unwritten
+            for place, interaction in since.values():
+                self._put(place, interaction)
 
-    async def _write_tenant(self, store: InsightStore, each: list[tuple[Place, Interaction]]) -> None:
+    async def _write_tenant(self, store: InteractionStore, each: list[tuple[Place, Interaction]]) -> None:
         """All of them, or, where one is refused (its conversation is erased, say), one by one."""
-        rows = [(place.conversation_id, place.session_id, place.author, place.counter, interaction) for place, interaction in each]
         try:
-            await store.interactions(rows)
-        except Unavailable:
+            await store.write(each)
+        except (Unavailable, DeadlineExceeded):
             raise
         except (MalhaError, asyncpg.IntegrityConstraintViolationError):
-            if len(rows) == 1:
+            if len(each) == 1:
                 LOST.inc()
                 return
             for one in each:

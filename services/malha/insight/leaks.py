@@ -1,6 +1,7 @@
 """Whether a message gives away what it must not: the prompt, other people's data, or a way round the operator's checks."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -9,6 +10,7 @@ from malha.insight.claims import claim, plain
 from malha.insight.domain import Utterance
 from malha.insight.evidence import names
 from malha.insight.prompts import confidential
+from malha.insight.quotations import without_quotations
 from malha.insight.reading import read
 from malha.insight.safety import unsafe
 from malha.insight.words import content, words
@@ -23,7 +25,9 @@ RUN: Final = 5
 LONGEST_WORD: Final = 30
 """Letters; what is longer is no word but something encoded."""
 _SPELLED: Final = re.compile(r"(?<!\w)(?:[^\W\d_][\s.,-]+){4,}[^\W\d_](?!\w)")
-_VALUE: Final = re.compile(r"(?:\w+\s+){0,5}?(?<!\w)(?:e|es|is|sao|son|are|era|was|eh)(?!\w)\s+|[:=]\s*")
+_COPULA: Final = re.compile(r"(?<!\w)\u00e9(?!\w)", re.IGNORECASE)
+"""Without its accent it is ``and``."""
+_VALUE: Final = re.compile(r"(?:\w+\s+){0,5}?(?<!\w)(?:eh|es|is|sao|son|are|era|was)(?!\w)\s+|[:=]\s*")
 
 
 def leak(message: str, language: str, window: Sequence[Utterance], given: Sequence[str], system: str) -> str | None:
@@ -34,7 +38,8 @@ def leak(message: str, language: str, window: Sequence[Utterance], given: Sequen
     if _encoded(message, source) or _others(message, text) or _told_value(message, language, source):
         return FOREIGN_DATA
     agents = "\n".join(utterance.text for utterance in window if utterance.role == "agent")
-    return UNSAFE if _bypasses(text) or unsafe(message, agents, language) else None
+    own = without_quotations(message, window)
+    return UNSAFE if _bypasses(plain(own)) or unsafe(own, agents, language) else None
 
 
 def _bypasses(text: str) -> bool:
@@ -84,7 +89,7 @@ def _others(message: str, text: str) -> bool:
 def _told_value(message: str, language: str, source: str) -> bool:
     """Whether a personal detail is told (``o endere\u00e7o \u00e9 ...``) with words that nobody said."""
     known = read(source, language).stems
-    folded = plain(message)
+    folded = plain(_COPULA.sub("eh", unicodedata.normalize("NFC", message)))
     for match in claim("personal").finditer(folded):
         value = _VALUE.match(folded[match.end() :].lstrip())
         if value is None:

@@ -1,7 +1,8 @@
 """Prompts: one file for each type and language, versioned by their content.
 
 The static part comes first (instructions, then the tenant's catalogue and examples), so that a server that caches prefixes reads it once. What was said is
-JSON in a message of its own: never part of the instructions.
+JSON in a message of its own: never part of the instructions. Utterances have short names there: ids may be long, and a model reads and writes each of them
+token by token.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from malha.insight.domain import FewShot, InsightType, Offer, Request
+from malha.insight.domain import FewShot, InsightType, Offer, Request, Utterance
 from malha.insight.words import content, words
 from malha.text.tokens import primary
 
@@ -36,7 +37,7 @@ _HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "es": ("Cat\u00e1logo", "Ejemplos de buenos mensajes"),
     "en": ("Catalogue", "Examples of good messages"),
 }
-_FORM: Final = 2
+_FORM: Final = 3
 """Of what is made around the files: part of the version."""
 
 
@@ -60,9 +61,14 @@ def make_prompt(kind: InsightType, language: str, request: Request, offers: Sequ
     examples = [each for each in few_shots if each.type is kind and primary(each.language) == primary(language)][:MOST_EXAMPLES]
     if examples:
         parts.append(_section(examples_heading, [{"transcript": each.transcript, "message": each.message} for each in examples]))
-    said = [{"segment_id": each.segment_id, "role": each.role, "text": each.text} for each in request.window]
-    schema = _schema(kind, [each.segment_id for each in request.window])
+    said = [{"segment_id": short_name(each), "role": each.role, "text": each.text} for each in request.window]
+    schema = _schema(kind, [short_name(each) for each in request.window])
     return Prompt("\n\n".join(parts), _json({"transcript": said}), _json(schema), prompt_version(kind, language))
+
+
+def short_name(utterance: Utterance) -> str:
+    """What an utterance is called in prompts and answers: the number it was told by. It stays as the window slides, and no two of a call have the same."""
+    return str(utterance.seq)
 
 
 @cache
@@ -156,5 +162,5 @@ def _schema(kind: InsightType, segments: Sequence[str]) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     """One line; line separators that JSON leaves as they are count as ends of lines elsewhere, so they are escaped."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085")

@@ -1,7 +1,7 @@
 """Texts as the checks of an answer read them: each form is made once, when first asked for, however many checks ask.
 
 A call's window is read for every type of insight that is asked about, and its forms are what a check costs; the last few dozen texts are kept, so
-that the second answer to a question finds them ready. What is kept is scrubbed as the window is, and never leaves the process.
+that the second answer to a question finds them ready. What is kept is scrubbed as the window is, never leaves the process, and is forgotten when a call ends.
 """
 
 import unicodedata
@@ -64,3 +64,9 @@ class Text:
 def read(text: str, language: str) -> Text:
     """A text to be read; the same object for the same text, as long as it is kept."""
     return Text(text, language)
+
+
+def forget() -> None:
+    """Drop all texts that are kept. Those of calls that go on are read anew when they are asked for."""
+    read.cache_clear()
+    plain.cache_clear()

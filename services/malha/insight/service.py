@@ -1,8 +1,8 @@
-"""InsightService: the contract's messages to sessions, and what a tenant has set."""
+"""InsightService: the contract's messages to sessions."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,27 +13,26 @@ import grpc
 
 from malha.api.common.v1 import transcript_pb2
 from malha.api.insight.v1 import insight_pb2 as api
-from malha.api.insight.v1 import rules_pb2
-from malha.insight import metrics
+from malha.insight.administration import Administration
 from malha.insight.analysis import Analysis
 from malha.insight.asking import Answer, Ask, ask
-from malha.insight.backtest import backtest
-from malha.insight.builtin_rules import builtin_rules
-from malha.insight.checks import check_configuration, check_rule
-from malha.insight.domain import InsightType, Request
-from malha.insight.interactions import Interactions, Place
-from malha.insight.messages import TYPE_OF, few_shots_of, insight_message, rule_message, utterance_of
+from malha.insight.domain import InsightType, Request, Utterance
+from malha.insight.interaction_store import Interaction, InteractionStore, Place, interaction_id
+from malha.insight.interactions import Interactions
+from malha.insight.messages import TYPE_OF, few_shots_of, utterance_of
 from malha.insight.model import Models
-from malha.insight.session import Session, Surroundings
+from malha.insight.persisting import persist
+from malha.insight.session import Session, speaker_of
 from malha.insight.settings import InsightSettings
 from malha.insight.store import InsightStore
+from malha.insight.surroundings import Surroundings
 from malha.insight.tenancy import TenantSetup, TenantSetups
 from malha.runtime.auth import Principal
 from malha.runtime.durations import seconds
-from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from malha.runtime.errors import InvalidArgument
 from malha.runtime.ids import uuid7
 from malha.runtime.mesh import identity
-from malha.runtime.pages import make_token, micros, moment_of, read_token
+from malha.runtime.metrics import INSIGHT_FEEDBACK
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.stream import Stream
 from malha.store.database import Database
@@ -46,7 +45,6 @@ MOST_SAID: Final = 400
 MOST_TOLD: Final = 50
 MOST_SEQ: Final = 2**63 - 1
 """The database's largest number."""
-PAGE: Final = 100
 
 
 class InsightService:
@@ -60,6 +58,7 @@ class InsightService:
         self._chat = chat
         self._settings = settings
         self._setups = TenantSetups(database, settings.insight_min_confidence)
+        self._administration = Administration(database, self._setups)
         self._models = Models(chat, settings.insight_alias)
         self._interactions = Interactions(database) if database is not None else None
         self._slots: WeakValueDictionary[uuid.UUID | str, asyncio.Semaphore] = WeakValueDictionary()
@@ -77,14 +76,7 @@ class InsightService:
     def methods(self) -> Mapping[str, StreamMethod | UnaryMethod]:
         return {
             "Analyze": StreamMethod(self.analyze),
-            "ListInsights": UnaryMethod(self.list_insights),
-            "SaveRule": UnaryMethod(self.save_rule),
-            "GetRule": UnaryMethod(self.get_rule),
-            "ListRules": UnaryMethod(self.list_rules),
-            "DeleteRule": UnaryMethod(self.delete_rule),
-            "BacktestRule": UnaryMethod(self.backtest_rule),
-            "GetConfiguration": UnaryMethod(self.get_configuration),
-            "UpdateConfiguration": UnaryMethod(self.update_configuration),
+            **self._administration.methods(),
         }
 
     async def analyze(self, stream: InsightStream) -> None:
@@ -155,15 +147,20 @@ class InsightService:
 
     async def _resume(self, session: Session, analysis: Analysis, around: Surroundings, session_id: uuid.UUID) -> None:
         """What an earlier owner of the call has heard and left."""
-        if around.store is None:
+        store, place = around.store, around.place
+        if store is None or place is None or self._database is None:
             return
-        said = await around.store.said(session_id, MOST_SAID)
+        said = await store.said(session_id, MOST_SAID)
         if not said:
             return
-        processed = await around.store.processed(session_id)
+        kept = InteractionStore(self._database, place.tenant_id)
+        processed, pending = await kept.processed(place), await store.pending(session_id)
+        told, untold = await store.told(session_id, MOST_TOLD), await store.untold(session_id)
+        open_ones = {each.interaction_id for each in (*pending, *untold) if each.interaction_id is not None}
+        interactions = await kept.find(place, open_ones)
+        interactions += _unwritten(session_id, open_ones - {each.id for each in interactions}, [utterance for utterance, _ in said])
         analysis.prime(utterance for utterance, _ in said if utterance.seq <= processed)
-        told, pending = await around.store.told(session_id, MOST_TOLD), await around.store.pending(session_id)
-        session.resume(await around.store.untold(session_id), told)
+        session.resume(untold, told, interactions)
         for utterance, first in said:
             if utterance.seq > processed:
                 session.say(utterance, amended=0 < first <= processed, received_at=None, told_at=None)
@@ -207,88 +204,18 @@ class InsightService:
         insight_id = _uuid(feedback.insight_id)
         if around.store is None or insight_id is None:
             return
-        kind = await around.store.feedback(insight_id, feedback.action, principal.token_id)
+        store, known = around.store, uuid7()
+        kind = await persist(lambda: store.feedback(known, insight_id, feedback.action, principal.token_id))
         if kind is not None:
-            metrics.FEEDBACK.labels(kind.value, feedback.action).inc()
+            INSIGHT_FEEDBACK.labels(kind.value, feedback.action).inc()
 
-    async def list_insights(self, request: api.ListInsightsRequest, principal: Principal) -> api.ListInsightsResponse:
-        """The insights of a conversation that were shown."""
-        database, tenant_id = self._kept(principal)
-        most = request.page_size or PAGE
-        asked, after = ("ListInsights", request.conversation_id), None
-        if request.page_token:
-            at, last = read_token(principal, asked, request.page_token)
-            after = moment_of(at), uuid.UUID(last)
-        found = await InsightStore(database, tenant_id).newest(request.conversation_id, after, most + 1)
-        page, token = found[:most], ""
-        if len(found) > most and page[-1].created_at is not None:
-            token = make_token(principal, asked, (micros(page[-1].created_at), str(page[-1].id)))
-        return api.ListInsightsResponse(insights=[insight_message(each) for each in page], next_page_token=token)
 
-    async def save_rule(self, request: api.SaveRuleRequest, principal: Principal) -> api.SaveRuleResponse:
-        """Check a rule and keep it."""
-        _, tenant_id = self._kept(principal)
-        assert self._setups.rules is not None
-        check_rule(request.rule)
-        kept = await self._setups.rules.save(tenant_id, request.rule, principal.token_id)
-        self._setups.forget(tenant_id)
-        return api.SaveRuleResponse(rule=kept)
-
-    async def get_rule(self, request: api.GetRuleRequest, principal: Principal) -> api.GetRuleResponse:
-        """The tenant's rule, or Malha's own."""
-        builtin = next((spec for spec in builtin_rules() if spec.id == request.rule_id), None)
-        try:
-            _, tenant_id = self._kept(principal)
-            assert self._setups.rules is not None
-            return api.GetRuleResponse(rule=await self._setups.rules.get(tenant_id, request.rule_id, request.version))
-        except (NotFound, FailedPrecondition):
-            if builtin is None or request.version not in (0, builtin.version):
-                raise
-            return api.GetRuleResponse(rule=rule_message(builtin))
-
-    async def list_rules(self, request: api.ListRulesRequest, principal: Principal) -> api.ListRulesResponse:
-        """The tenant's rules, and Malha's own where they are wanted and not replaced."""
-        own: list[rules_pb2.Rule] = []
-        if self._setups.rules is not None and principal.tenant_id is not None:
-            own = await self._setups.rules.newest(principal.tenant_id)
-        replaced = {rule.id for rule in own}
-        builtin = [rule_message(spec) for spec in builtin_rules() if spec.id not in replaced] if request.builtin else []
-        return api.ListRulesResponse(rules=sorted([*own, *builtin], key=lambda rule: rule.id))
-
-    async def delete_rule(self, request: api.DeleteRuleRequest, principal: Principal) -> api.DeleteRuleResponse:
-        """End a rule."""
-        _, tenant_id = self._kept(principal)
-        assert self._setups.rules is not None
-        await self._setups.rules.delete(tenant_id, request.rule_id, principal.token_id)
-        self._setups.forget(tenant_id)
-        return api.DeleteRuleResponse()
-
-    async def backtest_rule(self, request: api.BacktestRuleRequest, principal: Principal) -> api.BacktestRuleResponse:
-        """Replay a draft over stored calls."""
-        database, tenant_id = self._kept(principal)
-        check_rule(request.rule)
-        return await backtest(database, tenant_id, request)
-
-    async def get_configuration(self, request: api.GetConfigurationRequest, principal: Principal) -> api.GetConfigurationResponse:
-        """What the tenant has set."""
-        del request
-        _, tenant_id = self._kept(principal)
-        assert self._setups.configurations is not None
-        return api.GetConfigurationResponse(configuration=await self._setups.configurations.newest(tenant_id))
-
-    async def update_configuration(self, request: api.UpdateConfigurationRequest, principal: Principal) -> api.UpdateConfigurationResponse:
-        """Check what the tenant sets and keep it."""
-        _, tenant_id = self._kept(principal)
-        assert self._setups.configurations is not None
-        check_configuration(request.configuration)
-        kept = await self._setups.configurations.replace(tenant_id, request.configuration, principal.token_id)
-        self._setups.forget(tenant_id)
-        return api.UpdateConfigurationResponse(configuration=kept)
-
-    def _kept(self, principal: Principal) -> tuple[Database, uuid.UUID]:
-        if self._database is None or principal.tenant_id is None:
-            raise FailedPrecondition("nothing is kept without a database: set MALHA_DATABASE_URL", reason="STORE_NOT_CONFIGURED")
-        return self._database, principal.tenant_id
+def _unwritten(session_id: uuid.UUID, wanted: Collection[uuid.UUID], said: Iterable[Utterance]) -> Iterator[Interaction]:
+    """Interactions that were lost with their owner, of what was said."""
+    for utterance in said:
+        known = interaction_id(session_id, utterance.seq)
+        if known in wanted:
+            yield Interaction(known, utterance.seq, utterance.text, speaker_of(utterance))
 
 
 @asynccontextmanager

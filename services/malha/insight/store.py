@@ -1,4 +1,4 @@
-"""Insights and interactions in PostgreSQL: named SQL and what it gives.
+"""Insights in PostgreSQL: named SQL and what it gives.
 
 A row of `insight` is made before the model is asked, and is unique for its session, type, trigger and the version of what makes it. So whoever
 takes a call over asks again what was not answered, and nothing is advised twice.
@@ -37,7 +37,6 @@ _SAID: Final = """
         WHERE session_id = $1 AND text <> '' ORDER BY start_seconds DESC, segment.segment_id DESC LIMIT $2
     ) AS said ORDER BY seq, start_seconds
 """
-_PROCESSED: Final = "SELECT coalesce(max(seq), 0) FROM interaction WHERE session_id = $1 AND kind = 'utterance'"
 _PENDING: Final = """
     SELECT id, type, trigger_seq, rule_version, body, media_seconds, interaction_id FROM insight WHERE session_id = $1 AND status = 'pending'
     ORDER BY created_at
@@ -49,15 +48,17 @@ _UNTOLD: Final = """
     ORDER BY created_at
 """
 _TOLD: Final = """
-    SELECT type, body, media_seconds FROM insight WHERE session_id = $1 AND status = 'shown' ORDER BY created_at DESC LIMIT $2
+    SELECT type, body, media_seconds, interaction_id FROM insight WHERE session_id = $1 AND status = 'shown' ORDER BY created_at DESC LIMIT $2
 """
 _INSERT: Final = """
     INSERT INTO insight (tenant_id, id, conversation_id, session_id, type, trigger_seq, rule_version, status, body, media_seconds, interaction_id)
     VALUES (malha_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-    ON CONFLICT (tenant_id, session_id, type, trigger_seq, rule_version) DO NOTHING RETURNING id
+    ON CONFLICT (tenant_id, session_id, type, trigger_seq, rule_version)
+        DO UPDATE SET updated_at = insight.updated_at WHERE insight.id = excluded.id RETURNING id
 """
 _SETTLE: Final = """
-    UPDATE insight SET status = $2, reason = $3, body = body || $4, updated_at = clock_timestamp() WHERE id = $1 AND status = 'pending'
+    UPDATE insight SET status = $2, reason = $3, body = body || $4, updated_at = clock_timestamp()
+    WHERE id = $1 AND (status = 'pending' OR (status = $2 AND reason = $3 AND body @> $4))
     RETURNING id
 """
 _KEEP_LATE: Final = "UPDATE insight SET body = body || $2, updated_at = clock_timestamp() WHERE id = $1 AND status = 'late'"
@@ -66,20 +67,10 @@ _LIST: Final = """
     WHERE conversation_id = $1 AND status = 'shown' AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3))
     ORDER BY created_at DESC, id DESC LIMIT $4
 """
-_UTTERANCE: Final = """
-    INSERT INTO interaction (tenant_id, id, conversation_id, session_id, kind, seq, actor, counter, transcript, speaker, audio_received_at,
-        transcript_sent_at, recommendation, raw_response, ai_requested_at, ai_responded_at, sent_at)
-    VALUES (malha_tenant(), $1, $2, $3, 'utterance', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-    ON CONFLICT (tenant_id, id) DO UPDATE SET
-        recommendation = coalesce(excluded.recommendation, interaction.recommendation),
-        raw_response = coalesce(excluded.raw_response, interaction.raw_response),
-        ai_requested_at = coalesce(interaction.ai_requested_at, excluded.ai_requested_at),
-        ai_responded_at = coalesce(excluded.ai_responded_at, interaction.ai_responded_at),
-        sent_at = coalesce(excluded.sent_at, interaction.sent_at)
-"""
 _FEEDBACK: Final = """
-    INSERT INTO feedback (tenant_id, conversation_id, insight_id, action, author)
-    SELECT malha_tenant(), conversation_id, id, $2, $3 FROM insight WHERE id = $1 RETURNING (SELECT type FROM insight WHERE id = $1)
+    INSERT INTO feedback (tenant_id, id, conversation_id, insight_id, action, author)
+    SELECT malha_tenant(), $4::uuid, conversation_id, id, $2, $3 FROM insight WHERE id = $1 ON CONFLICT (tenant_id, id) DO NOTHING
+    RETURNING (SELECT type FROM insight WHERE id = $1)
 """
 
 
@@ -109,23 +100,6 @@ class NewInsight:
     body: Mapping[str, Any]
     media_seconds: float
     interaction_id: uuid.UUID | None
-
-
-@dataclass(slots=True)
-class Interaction:
-    """One processed utterance, and what came of it. What is None is not known yet."""
-
-    id: uuid.UUID
-    seq: int
-    transcript: str
-    speaker: Mapping[str, Any]
-    audio_received_at: datetime | None
-    transcript_sent_at: datetime | None
-    recommendation: str | None = None
-    raw_response: str | None = None
-    ai_requested_at: datetime | None = None
-    ai_responded_at: datetime | None = None
-    sent_at: datetime | None = None
 
 
 class InsightStore:
@@ -162,12 +136,6 @@ class InsightStore:
             for row in rows
         ]
 
-    async def processed(self, session_id: uuid.UUID) -> int:
-        """The last utterance of a session that was decided on; those after it were stored and may not have been."""
-        async with self._database.tenant_tx(self._tenant_id) as connection:
-            seq: int = await connection.fetchval(_PROCESSED, session_id)
-        return seq
-
     async def pending(self, session_id: uuid.UUID) -> list[Stored]:
         """What a lost owner has asked and not settled."""
         return await self._insights(_PENDING, session_id)
@@ -181,7 +149,7 @@ class InsightStore:
         return (await self._insights(_TOLD, session_id, most))[::-1]
 
     async def add(self, conversation_id: uuid.UUID, session_id: uuid.UUID, new: Sequence[NewInsight]) -> set[uuid.UUID]:
-        """Keep insights; the ids of those that were not there yet."""
+        """Keep insights; the ids of those that nobody else had kept. May be repeated where it is not known whether it was done."""
         async with self._database.tenant_tx(self._tenant_id) as connection:
             added = [await connection.fetchval(_INSERT, *_values(each, conversation_id, session_id)) for each in new]
         return {each for each in added if each is not None}
@@ -194,7 +162,7 @@ class InsightStore:
         body: Mapping[str, Any],
         instead: tuple[uuid.UUID, uuid.UUID, NewInsight] | None = None,
     ) -> bool:
-        """End what is pending, with what takes its place (conversation, session, insight); False where somebody else has."""
+        """End what is pending, with what takes its place (conversation, session, insight); False where somebody else has. May be repeated, as `add`."""
         async with self._database.tenant_tx(self._tenant_id) as connection:
             settled = await connection.fetchval(_SETTLE, insight_id, status, reason, dict(body)) is not None
             if settled and instead is not None:
@@ -216,16 +184,11 @@ class InsightStore:
                 raise NotFound("there is no such conversation", reason="CONVERSATION_NOT_FOUND")
             return [_stored(row) for row in await connection.fetch(_LIST, conversation_id, at, last, most)]
 
-    async def feedback(self, insight_id: uuid.UUID, action: str, author: str) -> InsightType | None:
-        """Keep what an operator did with an insight; its type, None where there is no such insight."""
+    async def feedback(self, feedback_id: uuid.UUID, insight_id: uuid.UUID, action: str, author: str) -> InsightType | None:
+        """Keep what an operator did with an insight; its type, None where there is no such insight, or it was kept before."""
         async with self._database.tenant_tx(self._tenant_id) as connection:
-            kind = await connection.fetchval(_FEEDBACK, insight_id, action, author)
+            kind = await connection.fetchval(_FEEDBACK, insight_id, action, author, feedback_id)
         return InsightType(kind) if kind is not None else None
-
-    async def interactions(self, rows: Sequence[tuple[uuid.UUID, uuid.UUID, str, str | None, Interaction]]) -> None:
-        """Keep utterances: (conversation, session, author, counter, interaction) each. Later ones fill in what earlier ones left open."""
-        async with self._database.tenant_tx(self._tenant_id) as connection:
-            await connection.executemany(_UTTERANCE, [_interaction(*row) for row in rows])
 
     async def _insights(self, query: str, *values: Any) -> list[Stored]:
         async with self._database.tenant_tx(self._tenant_id) as connection:
@@ -258,26 +221,4 @@ def _values(new: NewInsight, conversation_id: uuid.UUID, session_id: uuid.UUID) 
         dict(new.body),
         new.media_seconds,
         new.interaction_id,
-    )
-
-
-def _interaction(
-    conversation_id: uuid.UUID, session_id: uuid.UUID, author: str, counter: str | None, interaction: Interaction
-) -> tuple[Any, ...]:
-    return (
-        interaction.id,
-        conversation_id,
-        session_id,
-        interaction.seq,
-        author,
-        counter,
-        storable(interaction.transcript),
-        dict(interaction.speaker),
-        interaction.audio_received_at,
-        interaction.transcript_sent_at,
-        None if interaction.recommendation is None else storable(interaction.recommendation),
-        None if interaction.raw_response is None else storable(interaction.raw_response),
-        interaction.ai_requested_at,
-        interaction.ai_responded_at,
-        interaction.sent_at,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import REGISTRY
 
 from malha.api.conversation.v1 import feedback_pb2 as api
 from malha.runtime.errors import InvalidArgument, NotFound
@@ -34,8 +35,10 @@ async def test_feedback_comes_back_as_it_was_given(caller: Any, kept: str) -> No
 
 async def test_an_insight_alone_names_its_conversation(caller: Any, kept: str) -> None:
     insight = str(await caller.insight(kept))
+    counted = REGISTRY.get_sample_value("malha_insight_feedback_total", {"type": "next_step", "action": "used"}) or 0
     for action in (SHOWN, USED):
         await caller.ask("CreateFeedback", insight_id=insight, action=action)
+    assert REGISTRY.get_sample_value("malha_insight_feedback_total", {"type": "next_step", "action": "used"}) == counted + 1
     listed = await caller.ask("ListFeedback", conversation_id=kept, insight_id=insight)
     assert [one.action for one in listed.feedback] == [USED, SHOWN]
     assert listed.feedback[0].time.seconds >= time.time() - 600

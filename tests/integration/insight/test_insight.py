@@ -58,7 +58,7 @@ async def test_the_model_answers_within_the_ladder_and_its_words_are_checked(ser
     def reply(request: object) -> str:
         asked.append(str(request.body))  # type: ignore[attr-defined]
         return answer_of(
-            "partial_summary", "A cliente fala de uma fatura com valor alto.", "0-1", "minha fatura que veio com um valor muito alto"
+            "partial_summary", "A cliente fala de uma fatura com valor alto.", "1", "minha fatura que veio com um valor muito alto"
         )
 
     model.reply = reply
@@ -116,9 +116,9 @@ async def test_a_model_that_answers_wrongly_is_stood_in_for_at_once(serving: Ser
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (answer_of("partial_summary", "A cliente fala da fatura.", "0-1", "quero cancelar tudo"), "UNSUPPORTED"),
-        (answer_of("partial_summary", "Sem dados suficientes", "0-1", "minha fatura"), "EMPTY"),
-        (answer_of("partial_summary", "A cliente fala da fatura.", "0-1", "minha fatura", confidence=0.2), "EMPTY"),
+        (answer_of("partial_summary", "A cliente fala da fatura.", "1", "quero cancelar tudo"), "UNSUPPORTED"),
+        (answer_of("partial_summary", "Sem dados suficientes", "1", "minha fatura"), "EMPTY"),
+        (answer_of("partial_summary", "A cliente fala da fatura.", "1", "minha fatura", confidence=0.2), "EMPTY"),
     ],
     ids=["no such evidence", "nothing to say", "not sure"],
 )

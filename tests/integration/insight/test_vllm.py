@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.engine("vllm")]
 LADDER_SECONDS = 1.6
 PATIENT_SECONDS = 60.0
 """In which the model has its say, however slow the machine."""
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 3.0
 """Of a machine that does other things too."""
 TYPES = {"partial_summary": rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY, "next_step": rules_pb2.INSIGHT_TYPE_NEXT_STEP}
 SAID = (

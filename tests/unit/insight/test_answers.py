@@ -28,7 +28,7 @@ def request(window: tuple[Utterance, ...], kind: InsightType = SUMMARY) -> Reque
 
 
 def answer(message: str = "Cliente reclama do valor alto da fatura.", quote: str = "fatura veio com um valor", **fields: Any) -> str:
-    written = {"type": "partial_summary", "message": message, "confidence": 0.9, "evidence": [{"segment_id": "0-1", "quote": quote}]}
+    written = {"type": "partial_summary", "message": message, "confidence": 0.9, "evidence": [{"segment_id": "1", "quote": quote}]}
     return json.dumps(written | fields, ensure_ascii=False)
 
 
@@ -54,7 +54,7 @@ def test_a_good_answer_is_shown(call: dict[str, Any], kind: str, message: str, a
     )
     asked = request(window, InsightType(kind))
     prompt = make_prompt(InsightType(kind), language, asked, CATALOGUE, ())
-    raw = json.dumps({"type": kind, "message": message, "confidence": 0.85, "evidence": [{"segment_id": f"s{at}", "quote": quote}]})
+    raw = json.dumps({"type": kind, "message": message, "confidence": 0.85, "evidence": [{"segment_id": str(at), "quote": quote}]})
     checked = check(raw, InsightType(kind), language, asked, CATALOGUE, (), prompt.system)
     assert checked.reason == ""
     assert checked.draft is not None
@@ -84,10 +84,10 @@ def test_a_good_answer_is_shown(call: dict[str, Any], kind: str, message: str, a
         answer("Cliente reclama da fatura. " * 20),
         answer(extra=1),
         answer(evidence={}),
-        answer(evidence=[{"segment_id": "0-1"}]),
-        answer(evidence=[{"segment_id": "0-1", "quote": "fatura", "x": 1}]),
+        answer(evidence=[{"segment_id": "1"}]),
+        answer(evidence=[{"segment_id": "1", "quote": "fatura", "x": 1}]),
         answer(evidence=[{"segment_id": 1, "quote": "fatura"}]),
-        answer(evidence=[{"segment_id": "0-1", "quote": "fatura"}] * 4),
+        answer(evidence=[{"segment_id": "1", "quote": "fatura"}] * 4),
         answer(quote="fatura " * 50),
         answer().replace('"type"', '"message": "outra", "type"'),
         answer().replace("Cliente", "Cliente\n"),
@@ -128,8 +128,9 @@ def test_in_a_language_it_does_not_know_any_other_is_fine() -> None:
     "raw",
     [
         answer(evidence=[]),
-        answer(evidence=[{"segment_id": "9-9", "quote": "fatura veio"}]),
-        answer(evidence=[{"segment_id": "1-1", "quote": "fatura veio"}]),
+        answer(evidence=[{"segment_id": "9", "quote": "fatura veio"}]),
+        answer(evidence=[{"segment_id": "0-1", "quote": "fatura veio"}]),
+        answer(evidence=[{"segment_id": "2", "quote": "fatura veio"}]),
         answer(quote="fatura que nunca veio"),
         answer(quote="com um"),
         answer("Fatura alta."),

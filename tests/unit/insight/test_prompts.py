@@ -35,7 +35,7 @@ def test_versions_differ_by_type_and_language_and_not_by_region() -> None:
 def test_what_was_said_is_in_the_data_alone() -> None:
     prompt = make_prompt(InsightType.UPSELL, "pt", request(SAID, "oi"), OFFERS, ())
     assert json.loads(prompt.data) == {
-        "transcript": [{"segment_id": "0-0", "role": "customer", "text": SAID}, {"segment_id": "0-1", "role": "customer", "text": "oi"}]
+        "transcript": [{"segment_id": "0", "role": "customer", "text": SAID}, {"segment_id": "1", "role": "customer", "text": "oi"}]
     }
     assert len(prompt.data.splitlines()) == 1
     assert prompt.system == make_prompt(InsightType.UPSELL, "pt", request("outra coisa"), OFFERS, ()).system
@@ -48,7 +48,7 @@ def test_the_schema_bounds_everything() -> None:
     assert properties["type"]["enum"] == ["risk_alert"]
     assert (properties["message"]["maxLength"], quote["quote"]["maxLength"], properties["evidence"]["maxItems"]) == (300, 200, 3)
     assert properties["confidence"]["multipleOf"] == 0.01
-    assert quote["segment_id"]["enum"] == ["0-0", "0-1"]
+    assert quote["segment_id"]["enum"] == ["0", "1"]
     assert set(schema["required"]) == set(properties)
     assert schema["additionalProperties"] is False
 

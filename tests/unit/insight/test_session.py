@@ -10,11 +10,14 @@ from malha.api.insight.v1 import insight_pb2 as api
 from malha.insight.analysis import Analysis
 from malha.insight.asking import Answer, Ask
 from malha.insight.builtin_rules import with_builtin
+from malha.insight.claims import plain
 from malha.insight.domain import Draft, Evidence, InsightType, Request, TriggerKind, Utterance
 from malha.insight.keywords import Keywords
 from malha.insight.policy import CALL_CENTER
+from malha.insight.reading import read
 from malha.insight.rules import Rules
-from malha.insight.session import MOST_TASKS, Session, Surroundings
+from malha.insight.session import MOST_TASKS, Session
+from malha.insight.surroundings import Surroundings
 from malha.runtime.errors import Unavailable
 
 SAID = "a minha fatura que veio com um valor muito alto neste mês de novembro"
@@ -159,3 +162,12 @@ async def test_so_many_are_under_way_and_no_more() -> None:
     await given.session.finish()
     assert [each.message for each in given.insights] == ["A cliente fala da fatura."], "the others say the same"
     await given.session.close()
+
+
+async def test_no_text_of_a_call_is_kept_once_it_is_over() -> None:
+    said = read(f"{SAID} de quem ligou", "pt-BR")
+    assert said.plain
+    assert read(said.text, "pt-BR") is said
+    await Given(None).session.close()
+    assert read(said.text, "pt-BR") is not said
+    assert plain.cache_info().currsize == 0

@@ -140,3 +140,22 @@ def test_two_numbers_in_one_token_keep_what_is_between() -> None:
 def test_hostile_text_ends_soon_and_well(text: str) -> None:
     for language in ("pt", "es", "en", ""):
         assert "1111111" not in scrub_text(text, language)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "o cnpj novo é g um zê v dois oito s um e t e g zero sete",
+        "o cnpj é um h nove y z o r o w f l c sete oito",
+        "o cnpj é um meia g quatro v o v r l b d i oito oito",
+        "o cnpj é um o um y zero g quatro e oito ahn k x e setenta e seis",
+        "O CNPJ é RZUQINCZKKLH90",
+    ],
+)
+def test_letters_and_small_digits_of_a_cnpj_are_no_articles(text: str) -> None:
+    assert scrub_text(text, "pt").endswith(" é [CNPJ]")
+
+
+@pytest.mark.parametrize("text", ["o cnpj é um problema", "qual o cnpj e a razão social", "um h depois", "a conta é um e a outra dois"])
+def test_articles_stay_articles(text: str) -> None:
+    assert scrub_text(text, "pt") == text

@@ -93,3 +93,18 @@ def test_alone_after_the_wait_a_short_number_is_shown() -> None:
 def test_an_unknown_language_is_scrubbed_and_not_rewritten() -> None:
     shown = Pipeline("").final("mi dni es doce treinta y cuatro cincuenta y seis setenta y ocho zeta gracias")
     assert shown.text == "mi dni es [DNI] gracias"
+
+
+@pytest.mark.parametrize("language", ["es", ""])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("¿es el 12345678Z?", "¿es el [DNI]?"),
+        ("¿12345678Z?", "¿[DNI]?"),
+        ("¿seis uno dos tres cuatro cinco seis siete ocho?", "¿[PHONE]?"),
+        ("¡mi tarjeta es 4111 1111 1111 1111!", "¡mi tarjeta es [CARD]!"),
+        ("es ana@x.com, ¿no?", "es [EMAIL], ¿no?"),
+    ],
+)
+def test_what_stands_around_a_mask_stays_in_whichever_languages_it_is_read(language: str, text: str, shown: str) -> None:
+    assert Pipeline(language).final(text).text == shown

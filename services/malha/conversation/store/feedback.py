@@ -17,7 +17,7 @@ INSIGHT: Final = "SELECT conversation_id FROM insight WHERE id = $1"
 INSERT: Final = """
     INSERT INTO feedback (tenant_id, conversation_id, insight_id, thumb, stars, nps, comment, problem, action, author, at)
     VALUES (malha_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, COALESCE($10, now()))
-    RETURNING id
+    RETURNING id, (SELECT type FROM insight WHERE insight.id = $2) AS insight_type
 """
 SUMMARY: Final = """
     SELECT count(*) AS count, count(*) FILTER (WHERE thumb = 1) AS thumbs_up, count(*) FILTER (WHERE thumb = -1) AS thumbs_down,
@@ -91,10 +91,10 @@ async def insight(connection: Connection, name: str) -> tuple[uuid.UUID, uuid.UU
     return insight_id, conversation_id
 
 
-async def create(connection: Connection, given: Given) -> uuid.UUID:
-    """Keep feedback; its id."""
-    feedback_id: uuid.UUID = await connection.fetchval(INSERT, *(getattr(given, name) for name in Given.__slots__))
-    return feedback_id
+async def create(connection: Connection, given: Given) -> tuple[uuid.UUID, str | None]:
+    """Keep feedback; its id, and the type of its insight."""
+    row = await connection.fetchrow(INSERT, *(getattr(given, name) for name in Given.__slots__))
+    return row["id"], row["insight_type"]
 
 
 async def newest(connection: Connection, wanted: Filter, after: Place | None, most: int) -> list[Feedback]:

@@ -15,6 +15,7 @@ _LETTER_PHRASES = tuple(
 )
 _CONSONANT = re.compile(r"[b-df-hj-np-tv-z]$")
 _HALF_A_DOZEN = "meia"
+_CNPJ = "cnpj"
 _AT_SIGNS = frozenset({"arroba", "at", "@"})
 
 
@@ -37,8 +38,12 @@ def without_asides(pieces: Sequence[Piece], language: str) -> list[Piece]:
 
 
 def named_letters(pieces: Sequence[Piece]) -> list[Piece]:
-    """``pieces`` with names of letters (``equis``, ``x``) beside digits or other letters as capitals, and ones between those as digits."""
+    """``pieces`` with names of letters (``equis``, ``x``) beside digits or other letters as capitals, and ones between those as digits.
+
+    Where a CNPJ is told of, which has letters anywhere, small digits before a letter are no articles either: ``um h nove``.
+    """
     cores = [_core(piece.text) for piece in pieces]
+    told = _CNPJ in cores
     units: list[Piece] = []
     digits, spelled, lettered, at = 0, False, False, 0
     # digits and letters just before; whether a letter was named since the number began
@@ -46,10 +51,10 @@ def named_letters(pieces: Sequence[Piece]) -> list[Piece]:
         piece, core, used = pieces[at], cores[at], 1
         if has_digit(core):
             digits, spelled = digits + sum(map(str.isdigit, core)), False
-        elif (digits or spelled) and core in SMALL_DIGITS and (lettered or _goes_on(cores, at + 1)):
+        elif core in SMALL_DIGITS and (told or digits or spelled) and (lettered or _goes_on(cores, at + 1, told=told)):
             piece = _renamed(pieces, at, 1, SMALL_DIGITS[core])
             digits, spelled = digits + 1, False
-        elif letter := _letter(cores, at, digits, spelled=spelled):
+        elif letter := _letter(cores, at, digits, spelled=spelled, told=told):
             name, used = letter
             piece, digits, spelled, lettered = _renamed(pieces, at, used, name), 0, True, True
         else:
@@ -94,10 +99,10 @@ def _names_letter(cores: Sequence[str], at: int) -> bool:
     return (len(core) == 1 and "a" <= core <= "z") or core in LETTERS or (core == "i" and cores[at + 1 : at + 2] == ["griega"])
 
 
-def _letter(cores: Sequence[str], at: int, digits: int, *, spelled: bool) -> tuple[str, int] | None:
+def _letter(cores: Sequence[str], at: int, digits: int, *, spelled: bool, told: bool) -> tuple[str, int] | None:
     """The letter named at ``at``, beside a digit or another letter, and how many words name it."""
     core, used = cores[at], 2 if cores[at] == "i" and cores[at + 1 : at + 2] == ["griega"] else 1
-    if not _names_letter(cores, at) or not (digits or spelled or _goes_on(cores, at + used)):
+    if not _names_letter(cores, at) or not (digits or spelled or _goes_on(cores, at + used, told=told)):
         return None
     if used == 2:
         return "Y", 2
@@ -109,8 +114,10 @@ def _letter(cores: Sequence[str], at: int, digits: int, *, spelled: bool) -> tup
     return (LETTERS[core], 1) if core not in WORDLIKE or due else None
 
 
-def _goes_on(cores: Sequence[str], at: int) -> bool:
-    return at < len(cores) and (has_digit(cores[at]) or cores[at] == _HALF_A_DOZEN or _names_letter(cores, at))
+def _goes_on(cores: Sequence[str], at: int, *, told: bool) -> bool:
+    if at >= len(cores):
+        return False
+    return has_digit(cores[at]) or cores[at] == _HALF_A_DOZEN or _names_letter(cores, at) or (told and cores[at] in SMALL_DIGITS)
 
 
 def _renamed(pieces: Sequence[Piece], at: int, used: int, name: str) -> Piece:

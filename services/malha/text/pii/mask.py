@@ -7,7 +7,7 @@ from malha.text.pii.kinds import Kind, Match
 from malha.text.pii.view import View
 from malha.text.spans import Piece, joined, pieces
 
-_CLOSING = ".,;:!?)\"'…"
+_OPENING, _CLOSING = "([\"'\u00bf\u00a1\u00ab\u201c", ".,;:!?)]\"'\u2026\u00bb\u201d"
 
 
 def scrub(pieces: Sequence[Piece], language: str, names: Sequence[str] = ()) -> list[Piece]:
@@ -54,7 +54,7 @@ def _masked(pieces: Sequence[Piece], group: Sequence[tuple[View, Match]]) -> str
     """What the pieces of a group show: what stands before the first, the masks, and what stands after the last."""
     seen, match = group[0]
     if any(view is not seen for view, _ in group):
-        return next((one.kind for _, one in group if one.kind is not Kind.NUMBER), Kind.NUMBER).mask
+        return _readings_masked(pieces, group)
     first = seen.unit(match.start)
     text = _around(pieces, seen, first, seen.starts[first], match.start)
     place = match.start
@@ -66,9 +66,27 @@ def _masked(pieces: Sequence[Piece], group: Sequence[tuple[View, Match]]) -> str
     return text + _around(pieces, seen, last, place, seen.starts[last] + len(seen.units[last].text))
 
 
+def _readings_masked(pieces: Sequence[Piece], group: Sequence[tuple[View, Match]]) -> str:
+    """One mask for what several languages read in the same pieces, and the punctuation around them as it was spoken."""
+    kind = next((one.kind for _, one in group if one.kind is not Kind.NUMBER), Kind.NUMBER)
+    spans = [seen.span(match.start, match.end) for seen, match in group]
+    first, last = pieces[min(span[0] for span in spans)].text, pieces[max(span[1] for span in spans)].text
+    return _opening(first) + kind.mask + _closing(last)
+
+
 def _around(pieces: Sequence[Piece], seen: View, unit: int, start: int, end: int) -> str:
     """The characters of a unit beside a mask; of one that is not as it was spoken, only punctuation that was there."""
     shown, spoken = seen.units[unit], pieces[seen.units[unit].last].text
     if shown.first == shown.last and shown.text == spoken:
         return seen.text[start:end]
-    return spoken[len(spoken.rstrip(_CLOSING)) :] if end > seen.starts[unit] + len(shown.text) - 1 and start > seen.starts[unit] else ""
+    if start == seen.starts[unit]:
+        return _opening(pieces[shown.first].text)
+    return _closing(spoken) if end > seen.starts[unit] + len(shown.text) - 1 else ""
+
+
+def _opening(text: str) -> str:
+    return text[: len(text) - len(text.lstrip(_OPENING))]
+
+
+def _closing(text: str) -> str:
+    return text[len(text.rstrip(_CLOSING)) :]

@@ -51,6 +51,8 @@ GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 _IBAN = re.compile(r"(?<![\w])(?P<country>[a-z] ?[a-z]) ?(?P<rest>\d ?\d(?:[ .-]{0,2}[0-9a-z]){11,40})")
 _CHUNK = re.compile(r"[0-9a-z](?:[0-9a-z./-]*[0-9a-z])?")
 _CNPJ_LENGTH = 14
+_CHECK_DIGITS = 2
+"""At its end; all before may be letters, but without a word that tells of a CNPJ that is taken for a word."""
 _GAP = 2
 """Characters between groups: a blank, and a sign that was said."""
 
@@ -95,7 +97,7 @@ def lettered_cnpjs(text: str, plain: str, *, told: bool) -> Iterator[Match]:
         if (
             len(signs) == _CNPJ_LENGTH
             and not signs.isdigit()
-            and sum(map(str.isdigit, signs)) > 2
+            and (sum(map(str.isdigit, signs)) > _CHECK_DIGITS or told)
             and (is_cnpj(signs) or (told and signs[-2:].isdigit()))
         ):
             yield Match(Kind.CNPJ, chunks[number][0], end)
