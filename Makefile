@@ -10,8 +10,9 @@ EDITABLE := -e ./gen -e './services[local]' -e ./edge -e ./sdk
 VLLM := .venvs/vllm
 VLLM_PYTHON ?= python3.11
 TINY_MODELS := .venvs/models
+COQUI := .venvs/coqui
 
-.PHONY: help demo up test check bench vllm-test-server generate checkgenerate lint format clean
+.PHONY: engine-resemblyzer engine-align engine-paddleocr help demo up health smoke-test bootstrap test check bench vllm-test-server engine-coqui generate checkgenerate lint format clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -22,6 +23,7 @@ $(VENV)/.base: constraints.txt $(DISTS:%=%/pyproject.toml)
 	@$(BIN)/python -c 'import os, sys, sysconfig; sys.exit(sys.version_info[:2] == (3, 12) and not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 	  || { echo "malha: pocketsphinx has no wheel for Python 3.12 and its headers are missing: apt-get install python3-dev gcc, or use Python 3.11 or 3.13"; exit 1; }
 	$(PIP) $(EDITABLE)
+	$(PIP) --no-deps resemblyzer==0.1.4
 	@touch $@
 
 $(VENV)/.whisper: $(VENV)/.base
@@ -41,12 +43,37 @@ $(TINY_MODELS)/.tiny-qwen2: $(VLLM)/.installed $(wildcard tests/fakes/tiny_qwen2
 	@$(VLLM)/bin/python tests/fakes/tiny_qwen2.py $(TINY_MODELS)
 	@touch $@
 
+.venvs/align/.installed: .ci/engine-align.sh
+	@sh .ci/engine-align.sh $(PYTHON) .venvs/align
+	@touch $@
+
+engine-align: .venvs/align/.installed ## wav2vec2 for alignment, in an environment of its own: MALHA_ALIGN_PYTHON=.venvs/align/bin/python
+
+.venvs/paddleocr/.installed: .ci/engine-paddleocr.sh constraints.txt
+	@sh .ci/engine-paddleocr.sh $(PYTHON) .venvs/paddleocr
+	@touch $@
+
+engine-paddleocr: .venvs/paddleocr/.installed ## PaddleOCR in an environment of its own: MALHA_OCR_ENGINE=paddleocr MALHA_PADDLEOCR_PYTHON=.venvs/paddleocr/bin/python
+
+$(COQUI)/.installed: .ci/engine-coqui.sh .ci/requirements-coqui.txt
+	@sh .ci/engine-coqui.sh $(VLLM_PYTHON) $(COQUI)
+	@touch $@
+
 demo: $(VENV)/.base ## A live call, spoken, transcribed and shown. DEMO_LANG=pt or es pulls a Whisper model first.
 	@if [ "$(DEMO_LANG)" != en ]; then $(MAKE) --no-print-directory $(VENV)/.whisper; fi
 	@$(BIN)/malha demo --lang $(DEMO_LANG)
 
-up: $(VENV)/.base ## Serves gRPC on 50051 and the edge on 8000 until Ctrl-C.
-	@$(BIN)/malha up
+up: $(VENV)/.base ## Serves gRPC on 50051 and the edge on 8000 until Ctrl-C. MODE=core leaves out documents, speakers and jobs.
+	@$(BIN)/malha up $(if $(MODE),--mode $(MODE))
+
+health: $(VENV)/.base ## What the server that runs here, or at URL, serves.
+	@$(BIN)/malha smoke-test --health $(if $(URL),--url $(URL))
+
+smoke-test: $(VENV)/.base ## Tries the server that runs here, or at URL: answers, streams, speech, recognition, pictures.
+	@$(BIN)/malha smoke-test $(if $(URL),--url $(URL))
+
+bootstrap: $(VENV)/.base ## Fetches, verifies and lists the models production needs, about 51 GB. MODELS=whisper/small names others, ACCEPT=xtts/v2 agrees to licences.
+	@$(BIN)/malha models pull $(MODELS) $(addprefix --accept-licence ,$(ACCEPT))
 
 test: $(VENV)/.dev ## All tests.
 	$(BIN)/python -m pytest
@@ -59,6 +86,18 @@ bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
 
 vllm-test-server: $(TINY_MODELS)/.tiny-qwen2 ## vLLM and a tiny model in .venvs, for the tests that are marked vllm: about three minutes.
 	@echo "$(VLLM)/bin/vllm serve $(TINY_MODELS)/tiny-qwen2"
+
+engine-coqui: $(COQUI)/.installed ## coqui-tts (VITS, XTTS-v2, cloned voices) in .venvs/coqui, for malha serve synthesize: about five minutes.
+	@echo "$(COQUI)/bin/malha serve synthesize, with MALHA_SYNTHESIZE_ENGINE=coqui"
+
+.venvs/diarize/.installed:
+	@test -x .venvs/diarize/bin/python || $(VLLM_PYTHON) -m venv .venvs/diarize
+	.venvs/diarize/bin/pip install -q torch==2.13.0
+	.venvs/diarize/bin/pip install -q librosa webrtcvad-wheels
+	.venvs/diarize/bin/pip install -q --no-deps resemblyzer==0.1.4
+	@touch $@
+
+engine-resemblyzer: .venvs/diarize/.installed ## resemblyzer on PyTorch in .venvs/diarize: only for the tests that compare with it.
 
 generate: $(VENV)/.dev ## Code from the contracts, .env.example from the settings.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh .ci/generate.sh .

@@ -29,6 +29,7 @@ from malha.store.tokens import Tokens
 from malha.synthesize.engines.espeak import EspeakEngine
 from malha.synthesize.service import SynthesizeService
 from malha.synthesize.settings import SynthesizeSettings
+from malha.transcribe.aligner import Aligner
 from malha.transcribe.engine import TranscribeEngine
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.service import TranscribeService
@@ -76,16 +77,24 @@ class RunningServer:
         speech: bool = False,
         in_process: bool = False,
         store: tuple[Database, StoreSettings] | None = None,
+        aligner: Aligner | None = None,
+        diarize: Service | None = None,
     ) -> None:
-        """``store``: calls are kept there, and can be resumed."""
+        """``store``: calls are kept there, and can be resumed. ``diarize``: who tells their speakers apart."""
         load_contracts()
         self.port = 0
         self.engine = engine
         self._mesh = Mesh(settings, lambda: f"127.0.0.1:{self.port}")
         kept = CallStore(*store) if store is not None else None
         services: list[Service] = [
-            AudioStreamService(audio or AudioSettings(_env_file=None), lambda: self._mesh.channel("transcribe"), kept),
-            TranscribeService(engine),
+            AudioStreamService(
+                audio or AudioSettings(_env_file=None),
+                lambda: self._mesh.channel("transcribe"),
+                kept,
+                diarize=(lambda: self._mesh.channel("diarize")) if diarize is not None else None,
+            ),
+            TranscribeService(engine, aligner),
+            *([diarize] if diarize is not None else []),
         ]
         if speech:
             synthesize = SynthesizeSettings(_env_file=None)

@@ -13,12 +13,19 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from fakes.diarize_engine import NullDiarizeEngine
+from fakes.documents import pdf
+from fakes.ocr_engine import NullOcrEngine
 from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
 from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings
+from malha.diarize.service import DiarizeService
+from malha.diarize.settings import DiarizeSettings
 from malha.insight.service import InsightService
 from malha.insight.settings import InsightSettings
+from malha.ocr.service import OcrService
+from malha.ocr.settings import OcrSettings
 from malha.runtime.auth import Authenticator
 from malha.runtime.contracts import SERVICES, load_contracts
 from malha.runtime.mesh import Mesh
@@ -40,7 +47,11 @@ OPENINGS = {
     "malha.api.audio.v1.AudioStreamService": {"open": {"format": {"encoding": 1}}},
     "malha.api.transcribe.v1.TranscribeService": {"open": {"format": {"encoding": 1}}},
     "malha.api.synthesize.v1.SynthesizeService": {"open": {"language": "en"}},
+    "malha.api.ocr.v1.OcrService": {"open": {}},
+    "malha.api.diarize.v1.DiarizeService": {"open": {"format": {"encoding": 1}}},
 }
+WORK = {"malha.api.ocr.v1.OcrService": [{"data": {"content": pdf([b""])}}]}
+"""What a stream that is to end well needs before its end: a document without a byte is none."""
 BUILT = set(OPENINGS)
 
 
@@ -118,6 +129,8 @@ async def server(settings: RuntimeSettings) -> AsyncIterator[Everything]:
         SynthesizeService(EspeakEngine(synthesize), synthesize),
         InsightService(None, lambda: mesh.channel("chat"), InsightSettings(_env_file=None)),
         ChatService(ChatSettings(_env_file=None), settings.data_dir),
+        OcrService(NullOcrEngine(), OcrSettings(_env_file=None)),
+        DiarizeService(NullDiarizeEngine(), DiarizeSettings(_env_file=None), None),
     ]
     assert {service.name for service in services} == BUILT
     authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir)
@@ -142,7 +155,7 @@ async def ending(call: Any) -> tuple[grpc.StatusCode, str, list[Any]]:
     """How a stream ends: its code, the reason, the messages it gave."""
     messages = []
     try:
-        while (message := await asyncio.wait_for(call.read(), 10)) is not grpc.aio.EOF:
+        while (message := await asyncio.wait_for(call.read(), 60)) is not grpc.aio.EOF:
             messages.append(message)
     except grpc.aio.AioRpcError:
         pass
@@ -209,13 +222,17 @@ class TestBuilt:
 
     async def test_finish_closes_with_ok(self, reflected: Reflected, service: str) -> None:
         call, request = await self.open(reflected, service)
+        for work in WORK.get(service, ()):
+            await call.write(request(**work))
         await call.write(request(finish={}))
         code, _, messages = await ending(call)
         assert code is grpc.StatusCode.OK
         assert messages[-1].WhichOneof("event") == "closed"
 
     async def test_the_end_of_requests_that_stands_counts_as_finish(self, reflected: Reflected, service: str) -> None:
-        call, _ = await self.open(reflected, service)
+        call, request = await self.open(reflected, service)
+        for work in WORK.get(service, ()):
+            await call.write(request(**work))
         await call.done_writing()
         code, _, messages = await ending(call)
         assert code is grpc.StatusCode.OK
@@ -273,7 +290,7 @@ async def test_health_tells_each_service(channel: grpc.aio.Channel) -> None:
     for service in ["", *BUILT]:
         assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == health_pb2.HealthCheckResponse.SERVING
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await stub.Check(health_pb2.HealthCheckRequest(service="malha.api.ocr.v1.OcrService"))
+        await stub.Check(health_pb2.HealthCheckRequest(service="malha.api.finetune.v1.FineTuneService"))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
 
 

@@ -7,13 +7,27 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOTS = ("services", "edge", "sdk")
-CAPABILITIES = {"audio", "chat", "conversation", "insight", "jobs", "privacy", "recording", "transcribe", "synthesize", "models"}
+CAPABILITIES = {
+    "audio",
+    "chat",
+    "conversation",
+    "insight",
+    "jobs",
+    "ocr",
+    "privacy",
+    "recording",
+    "transcribe",
+    "synthesize",
+    "models",
+    "diarize",
+}
 ALLOWED = {
     "runtime": {"api", "runtime"},
     "store": {"api", "runtime", "store"},
     "text": {"runtime", "text"},
     **{capability: {"api", "runtime", "store", "text", capability} for capability in CAPABILITIES},
     "transcribe": {"api", "runtime", "store", "transcribe", "models"},
+    "synthesize": {"api", "runtime", "store", "synthesize", "models"},
     "privacy": {"api", "runtime", "store", "privacy", "recording"},
     "edge": {"api", "runtime", "edge"},
     "sdk": {"sdk"},

@@ -15,14 +15,17 @@ from malha.edge.chat_completions import Completions
 from malha.edge.chat_conversations import Conversations
 from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.counter import Counter
+from malha.edge.embeddings import Embeddings
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
+from malha.edge.ocr import DocumentUploads
 from malha.edge.page import page
 from malha.edge.replies import error_response, on_error
 from malha.edge.settings import EdgeSettings
 from malha.edge.sockets import Sockets
 from malha.edge.speech import Speech
+from malha.edge.transcriptions import Transcriptions
 from malha.edge.uploads import UploadDoor, Uploads
 from malha.runtime import tracing
 from malha.runtime.errors import MalhaError
@@ -46,7 +49,12 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
         Route("/api/v1/openapi.json", openapi.endpoint(tokens, local=local)),
         Route("/api/v1/asr", Uploads(settings, mesh, door).transcribe, methods=["POST"]),
         Route("/api/v1/tts", Speech(settings, mesh).speak, methods=["POST"]),
+        Route("/api/v1/ocr", DocumentUploads(settings, mesh, door).read, methods=["POST"]),
         Route("/api/v1/jobs", JobUploads(settings, mesh, door, files, create_job).create, methods=["POST"]),
+        *(
+            Route(f"{base}/audio/transcriptions", Transcriptions(settings, mesh, door).transcribe, methods=["POST"])
+            for base in ("/v1", "/api/v1")
+        ),
         *chat_routes(settings, mesh),
         WebSocketRoute(STREAM, sockets),
         WebSocketRoute(COUNTER, Counter(sockets, tokens)),
@@ -69,12 +77,13 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
 
 def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
     """Where models are talked to: as OpenAI's clients do, and in conversations that are kept."""
-    completions, conversations = Completions(settings, mesh), Conversations(settings, mesh)
+    completions, conversations, embeddings = Completions(settings, mesh), Conversations(settings, mesh), Embeddings(settings, mesh)
     compatible = [
         route
         for base in ("/v1", "/api/v1")
         for route in (
             Route(f"{base}/chat/completions", completions.complete, methods=["POST"]),
+            Route(f"{base}/embeddings", embeddings.embed, methods=["POST"]),
             Route(f"{base}/models", completions.models),
             Route(f"{base}/models/{{alias}}", completions.model),
         )

@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from malha.edge import chat_openapi
+from malha.edge import chat_openapi, ocr_openapi, transcriptions_openapi
 from malha.edge.calls import Tokens, bearer
 from malha.edge.contracts import Binding, bindings, comments
 from malha.edge.form import FILE
@@ -60,7 +60,7 @@ _RECORDING: Schema = {
         "model": {**_TEXT, "description": "The recogniser's model, such as `whisper/medium`; empty: its default."},
         "enable_denoise": _FLAG,
         "enable_diarization": _FLAG,
-        "enable_alignment": _FLAG,
+        "enable_alignment": {**_FLAG, "description": "Whether words are timed by aligning their text with the audio. Means `words`."},
         "words": {**_FLAG, "description": "Whether segments carry words with times. Default true."},
         "roles": {**_TEXT, "description": "Who speaks on each channel, such as `agent,customer`."},
     },
@@ -168,7 +168,7 @@ def document() -> dict[str, Any]:
     for binding in bindings():
         paths.setdefault(binding.path, {})[binding.verb.lower()] = _operation(binding, schemas)
     paths["/api/v1/jobs"]["post"]["requestBody"]["content"] |= _content("multipart/form-data", _JOB_RECORDING)["content"]
-    paths |= _hand_written() | chat_openapi.paths(_ERROR_ANSWER)
+    paths |= _hand_written() | chat_openapi.paths(_ERROR_ANSWER) | ocr_openapi.paths(_ERROR_ANSWER) | transcriptions_openapi.paths()
     return {
         "openapi": "3.1.0",
         "info": {

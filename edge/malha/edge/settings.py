@@ -28,6 +28,7 @@ class EdgeSettings(MalhaSettings):
     max_upload_bytes: int = Field(100 * MIB, ge=1, description="Largest recording `POST /api/v1/asr` takes.")
     max_uploads: int = Field(32, ge=1, description="Recordings received at once; more are answered 429.")
     transcription_seconds: float = Field(3600.0, gt=0, description="How long the transcript of a recording may take once it is received.")
+    document_seconds: float = Field(300.0, gt=0, description="How long the next page of a document may take, waiting for others included.")
     max_body_bytes: int = Field(MIB, ge=1024, description="Largest JSON body.")
     max_frame_bytes: int = Field(MIB, ge=1024, le=MIB, description="Largest WebSocket message.")
     max_sockets: int = Field(4000, ge=1, description="WebSockets open at once; more are closed with 4429.")
@@ -36,7 +37,7 @@ class EdgeSettings(MalhaSettings):
     )
     relay: bool = Field(
         default=True,
-        description="Carry all live calls in one stream, to one Audio process; false behind a balancer that places each call.",
+        description="Carry all live calls in one stream, all chats in another, each to one process; false behind a balancer that places each call.",
     )
     requests_per_minute: int = Field(
         6000, ge=1, description="Requests and sockets a token, or an address without one, may start in a minute."

@@ -9,6 +9,7 @@ import contextlib
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.common.v1 import media_pb2
 from malha.edge.calls import Metadata, Tokens, bearer, metadata
+from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.errors import BodyTooLarge, InvalidField
 from malha.edge.fields import choice_of
 from malha.edge.form import Field, FileBegins, FileData, FormReader
@@ -70,7 +72,8 @@ class UploadDoor:
             return await receive(await self._admit(request))
         except MalhaError as error:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
-            return error_response(error) if upload.received else Refusal(error, self._settings.max_upload_bytes + FORM_BYTES)
+            told = openai_error(error) if is_compatible(request.url.path) else error_response(error)
+            return told if upload.received else Refusal(told, self._settings.max_upload_bytes + FORM_BYTES)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody is left to read it
         finally:
@@ -98,7 +101,7 @@ class Uploads:
 
     async def transcribe(self, request: Request) -> Response:
         """The endpoint."""
-        upload = _Upload(self._mesh, self._settings)
+        upload = Upload(self._mesh, self._settings, RECORDING)
 
         async def receive(token: str) -> Response:
             return json_response((await upload.run(request, metadata(token, new_session_id()))).json())
@@ -106,16 +109,26 @@ class Uploads:
         return await self._door.answer(request, upload, receive)
 
 
-class _Upload:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a form may hold beside its file, and the call it asks for."""
+
+    names: tuple[str, ...]
+    opening: Callable[[Mapping[str, str]], api.Open]
+    """Raises InvalidField. A field that is given several times, its name ending with ``[]``, is a list with commas."""
+
+
+class Upload:
     """One form: read it, feed the call, wait for the transcript."""
 
-    def __init__(self, mesh: Mesh, settings: EdgeSettings) -> None:
+    def __init__(self, mesh: Mesh, settings: EdgeSettings, form: Form) -> None:
         self.received = False
         """Whether all of the body has come."""
+        self.fields: dict[str, str] = {}
+        self._form = form
         self._mesh = mesh
         self._identity: Metadata = ()
         self._settings = settings
-        self._fields: dict[str, str] = {}
         self._size = 0
         self._recording: Recording | None = None
         self._waiting: IO[bytes] | None = None
@@ -139,7 +152,7 @@ class _Upload:
         match part:
             case Field():
                 self._take_field(part)
-            case FileBegins() if self._fields:
+            case FileBegins() if self.fields:
                 self._recording = await stack.enter_async_context(self._open())
             case FileBegins():
                 self._waiting = stack.enter_context(_temporary())
@@ -147,11 +160,12 @@ class _Upload:
                 await self._take_data(part.content)
 
     def _take_field(self, field: Field) -> None:
-        if field.name not in FIELDS:
-            raise InvalidField(field.name[:64], f"is not known: the form has file, {', '.join(FIELDS)}")
-        if self._recording is not None and field.value != self._fields.get(field.name, ""):
+        if field.name not in self._form.names:
+            raise InvalidField(field.name[:64], f"is not known: the form has file, {', '.join(self._form.names)}")
+        earlier = self.fields.get(field.name, "")
+        if self._recording is not None and field.value != earlier:
             raise InvalidArgument("put all fields before the file, or all behind it", reason="FIELD_AFTER_FILE")
-        self._fields[field.name] = field.value
+        self.fields[field.name] = f"{earlier},{field.value}" if field.name.endswith("[]") and earlier else field.value
 
     async def _take_data(self, content: bytes) -> None:
         self._size += len(content)
@@ -178,14 +192,10 @@ class _Upload:
             self._waiting.seek(0)
             while piece := self._waiting.read(PIECE_BYTES):
                 await self._recording.feed(piece)
-        if _flag(self._fields, "enable_alignment"):
-            self._recording.transcript.warn(
-                "NOT_IN_THIS_VERSION", "alignment is not in this version of Malha: words carry the recogniser's own times"
-            )
         return await _unless_gone(request, self._recording.finish(self._settings.transcription_seconds))
 
     def _open(self) -> Recording:
-        return Recording(self._mesh.channel("audio"), self._identity, opening(self._fields))
+        return Recording(self._mesh.channel("audio"), self._identity, self._form.opening(self.fields))
 
 
 def opening(fields: Mapping[str, str]) -> api.Open:
@@ -202,7 +212,12 @@ def opening(fields: Mapping[str, str]) -> api.Open:
         model=fields.get("model", ""),
         interim=False,
         words=_flag(fields, "words", default="true"),
+        align=_flag(fields, "enable_alignment"),
     )
+
+
+RECORDING = Form(FIELDS, opening)
+"""``POST /api/v1/asr``."""
 
 
 def _flag(fields: Mapping[str, str], name: str, default: str = "false") -> bool:
@@ -263,10 +278,9 @@ class Refusal(Response):
     Closed at once it would be reset, and the client might never see why.
     """
 
-    def __init__(self, error: MalhaError, most: int) -> None:
+    def __init__(self, told: Response, most: int) -> None:
         self._most = most
-        told = error_response(error, {"Connection": "close"})
-        super().__init__(told.body, told.status_code, told.headers)
+        super().__init__(told.body, told.status_code, {**told.headers, "Connection": "close"})
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

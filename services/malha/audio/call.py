@@ -21,6 +21,7 @@ from malha.audio.progress import Progress, Turn
 from malha.audio.recogniser import ChannelRecogniser, Listener
 from malha.audio.recorder import CallRecorder
 from malha.audio.results import OpenUtterance, Results
+from malha.audio.speakers import CallSpeakers
 from malha.audio.texts import CallTexts
 from malha.audio.timeline import Timeline
 from malha.audio.track import Track
@@ -66,9 +67,10 @@ class Call:
         emit: Callable[[CallEvent, int], None],
         progress: Progress | None = None,
         texts: CallTexts | None = None,
+        speakers: CallSpeakers | None = None,
     ) -> None:
         """``emit(event, position)`` is told every event, with how far the audio had come when it was decided. ``progress`` is where an
-        earlier owner of the call was. ``texts`` decides how what is said may be shown; None: as it was recognised.
+        earlier owner of the call was. ``texts`` decides how what is said may be shown; None: as it was recognised. ``speakers`` hears who speaks, where that is wanted.
         """
         self.recorder: CallRecorder | None = None
         """Where its tenant wants the call recorded. What is muted or on hold is not."""
@@ -80,6 +82,7 @@ class Call:
         self._resumed = progress
         self._timeline = Timeline(progress.position if progress is not None else 0)
         self._texts = texts
+        self._speakers = speakers
         self._results = Results(emit, self.figures, self._timeline, texts, live=config.live)
         self._decoder: Decoder | None = None
         self._channels: list[Channel] = []
@@ -107,6 +110,7 @@ class Call:
             model=opened.engine.model,
             languages=(opened.language,) if opened.language else (),
             clock_rate=config.sample_rate if self._raw else 0,
+            aligns=opened.align,
         )
 
     def _make_decoder(self) -> Decoder:
@@ -179,6 +183,8 @@ class Call:
         if self.recorder is not None:
             began = self._track.seconds(channel.endpointer.received)
             self.recorder.add(channel.index, mono, began, self._track.working_rate)
+        if self._speakers is not None:
+            self._speakers.add(mono, self._track.seconds(channel.endpointer.received), self._track.working_rate)
         for event in channel.endpointer.feed(mono):
             self._on_endpoint(channel, event)
 
@@ -239,6 +245,8 @@ class Call:
         for channel in self._channels:
             if channel.recogniser.crowded:
                 await channel.recogniser.room()
+        if self._speakers is not None:
+            await self._speakers.room()
 
     def acknowledge(self, now: float | None = None) -> None:
         """Tell how far the audio is received and which of it may be forgotten."""
@@ -275,6 +283,8 @@ class Call:
             await channel.recogniser.finish()
         if self._texts is not None:
             self._texts.finish()
+        if self._speakers is not None:
+            await self._speakers.finish()
         self.figures.duration_seconds = self.seconds
         self.acknowledge()
         return self.figures
@@ -285,6 +295,8 @@ class Call:
             self.recorder.close()
         if self._texts is not None:
             self._texts.close()
+        if self._speakers is not None:
+            await self._speakers.close()
         await asyncio.gather(*(channel.recogniser.close() for channel in self._channels))
 
     @property
@@ -315,6 +327,8 @@ class Call:
     def _set_up(self, sample_rate: int, channels: int) -> None:
         """The first samples tell a container's rate."""
         self._rate = self._track.rate = sample_rate
+        if self._speakers is not None:
+            self._speakers.apart = len(self._channels) > 1
         if sample_rate != self._track.working_rate:
             for channel in self._channels:
                 channel.resampler = Resampler(sample_rate, self._track.working_rate)

@@ -20,6 +20,8 @@ class RecognisedWord:
     start: float
     end: float
     confidence: float
+    speaker: str = ""
+    """As of the segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Opened:
     languages: tuple[str, ...]
     clock_rate: int
     """Positions per second; 0 for containers."""
+    aligns: bool = False
+    """Whether words are timed by alignment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,11 @@ class Segment:
     latency: float | None = None
     """From the arrival of the segment's last audio to this event; None where audio does not come live."""
     amended: bool = False
-    """A final whose text was corrected; its boundaries are the same."""
+    """A final whose text or speakers were corrected; its boundaries are the same."""
+    speaker: str = ""
+    """Who speaks, where speakers are told apart: a label, or the name of an enrolled voice."""
+    relabelled: bool = False
+    """Of an amended one: only its speakers are others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:
         roles=tuple(ROLES[channel.role] for channel in opening.channels),
         live=live,
         interim=opening.interim if opening.HasField("interim") else live,
-        words=opening.words,
+        words=opening.words or opening.align,
         threshold_multiplier=vad.threshold_multiplier if vad.HasField("threshold_multiplier") else settings.vad_threshold_multiplier,
         min_energy=vad.min_energy if vad.HasField("min_energy") else settings.vad_min_energy,
         endpoint=endpoint,
@@ -145,13 +145,16 @@ def _transcript(segment: Segment) -> api.Transcript:
         state=_state(segment),
         channel=segment.channel,
         role=ROLE_VALUES[segment.role],
+        speaker=segment.speaker,
         text=segment.text,
         start=duration(segment.start),
         end=duration(segment.end),
         confidence=segment.confidence,
         language=segment.language,
         words=[
-            transcript_pb2.Word(text=word.text, start=duration(word.start), end=duration(word.end), confidence=word.confidence)
+            transcript_pb2.Word(
+                text=word.text, start=duration(word.start), end=duration(word.end), confidence=word.confidence, speaker=word.speaker
+            )
             for word in segment.words
         ],
     )

@@ -44,6 +44,8 @@ class RecogniserConfig:
     background: bool
     """Whether utterances of live calls go first."""
     final_seconds: float
+    align: bool = False
+    """Whether words are timed by aligning their text with the audio."""
 
 
 @dataclass(slots=True, eq=False)
@@ -186,6 +188,7 @@ class ChannelRecogniser:
             words=config.words,
             interim=config.interim,
             background=config.background,
+            align=config.align,
         )
 
     async def _run(self) -> None:

@@ -22,6 +22,7 @@ from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
 from malha.audio.recorder import CallRecordings
 from malha.audio.session_ids import session_id_of
 from malha.audio.settings import AudioSettings
+from malha.audio.speakers import CallSpeakers
 from malha.audio.stored import replayed
 from malha.audio.teller import AudioStream, Teller
 from malha.audio.texts import CallTexts, pipelines
@@ -63,10 +64,12 @@ class AudioStreamService:
         quotas: Quotas | None = None,
         recordings: CallRecordings | None = None,
         insight: Callable[[], grpc.aio.Channel] | None = None,
+        diarize: Callable[[], grpc.aio.Channel] | None = None,
     ) -> None:
         self._settings = settings
         self._transcribe = transcribe
         self._insight = insight
+        self._diarize = diarize
         self._configurations = store.configurations if store is not None else None
         self._store = store
         self._recordings = recordings
@@ -145,7 +148,7 @@ class AudioStreamService:
         progress = Progress.of(resumed.columns)
         if progress is not None and asked.HasField("have_from"):
             progress = progress.starting_at(asked.have_from, asked.have_from_frame)
-        call = await self._call(stream, opening, config, teller, progress)
+        call = await self._call(stream, opening, config, teller, progress, held.epoch)
         if resumed.over:
             await self._tell_rest(call, config, teller, resumed)
             return
@@ -228,8 +231,10 @@ class AudioStreamService:
             message.resume_from, message.resume_from_frame = call.resumed_from
         teller.opened(message)
         log.info(Event.CALL_OPENED, session=session_id, encoding=config.encoding, channels=config.channels, engine=opened.engine)
-        if opening.diarize:
-            teller.tell(Warned(NOT_IN_THIS_VERSION, "diarization: not in this version of Malha"), 0)
+        if opening.diarize and self._diarize is None:
+            teller.tell(Warned(NOT_IN_THIS_VERSION, "diarization: this server has no Diarize"), 0)
+        if opening.align and not opened.aligns:
+            teller.tell(Warned("ALIGNMENT_NOT_HERE", "alignment: nothing here aligns this language, words carry the recogniser's times"), 0)
 
     async def _listen(self, stream: AudioStream, call: Call, teller: Teller) -> None:
         async for request in stream:
@@ -237,8 +242,8 @@ class AudioStreamService:
             if kind == "audio":
                 audio = request.audio
                 await call.add(audio.content, audio.position if audio.HasField("position") else None)
-                if teller.insights is not None:
-                    teller.insights.tick(call.seconds)
+                if teller.insights is not None and (teller.ledger is None or teller.ledger.idle):
+                    teller.insights.tick(call.seconds)  # no further than what is stored: an outage is no silence
             elif kind == "control":
                 self._control(call, request.control, teller)
             elif teller.insights is not None:
@@ -306,12 +311,30 @@ class AudioStreamService:
         log.info(Event.CALL_CLOSED, segments=figures.segments, seconds=round(figures.duration_seconds, 3), failed=figures.failed_segments)
 
     async def _call(
-        self, stream: AudioStream, opening: api.Open, config: CallConfig, teller: Teller, progress: Progress | None = None
+        self,
+        stream: AudioStream,
+        opening: api.Open,
+        config: CallConfig,
+        teller: Teller,
+        progress: Progress | None = None,
+        number: int = 1,
     ) -> Call:
         tenant_id, known = stream.principal.tenant_id, self._configurations
         configuration = await known.of(tenant_id) if known is not None and tenant_id is not None else rules_pb2.Configuration()
-        texts = CallTexts(pipelines(configuration, opening.verbatim), "".join(opening.languages[:1]), teller.tell)
-        return Call(config, self._recogniser(opening, config), teller.tell, progress, texts)
+        speakers = self._speakers(opening, config, teller, number)
+        tell = teller.tell if speakers is None else speakers.tell
+        texts = CallTexts(pipelines(configuration, opening.verbatim), "".join(opening.languages[:1]), tell)
+        return Call(config, self._recogniser(opening, config), tell, progress, texts, speakers)
+
+    def _speakers(self, opening: api.Open, config: CallConfig, teller: Teller, number: int) -> CallSpeakers | None:
+        """Who tells the speakers of a call apart, where it wants that. ``number`` counts the owners of the call."""
+        if not opening.diarize or self._diarize is None:
+            return None
+
+        def refused(reason: str, message: str) -> None:
+            teller.tell(Warned(reason, f"diarization: {message}"), 0)
+
+        return CallSpeakers(self._diarize, identity(), teller.tell, refused, live=config.live, number=number)
 
     @asynccontextmanager
     async def _advised(self, opening: api.Open, call: Call, teller: Teller, session_id: str) -> AsyncIterator[None]:
@@ -354,6 +377,7 @@ class AudioStreamService:
                 config.interim,
                 background=not config.live,
                 final_seconds=self._settings.final_seconds,
+                align=opening.align,
             )
             return ChannelRecogniser(self._transcribe, metadata, asked, listener)
 

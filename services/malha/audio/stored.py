@@ -32,9 +32,10 @@ def event_body(event: Segment | Gap) -> tuple[str, dict[str, Any]]:
         "end": event.end,
         "confidence": event.confidence,
         "language": event.language,
-        "words": [[word.text, word.start, word.end, word.confidence] for word in event.words],
+        "words": [[word.text, word.start, word.end, word.confidence, *([word.speaker] if word.speaker else [])] for word in event.words],
         "latency": event.latency,
         "amended": event.amended,
+        "speaker": event.speaker,
     }
 
 
@@ -48,10 +49,16 @@ def segment_row(segment: Segment) -> StoredSegment:
         start_seconds=segment.start,
         end_seconds=max(segment.end, segment.start),
         text=segment.text,
-        words=[{"text": word.text, "start": word.start, "end": word.end, "confidence": word.confidence} for word in segment.words],
+        words=[_word(word) for word in segment.words],
         confidence=segment.confidence,
         state="amended" if segment.amended else "final",
+        speaker=segment.speaker,
     )
+
+
+def _word(word: RecognisedWord) -> dict[str, Any]:
+    known = {"text": word.text, "start": word.start, "end": word.end, "confidence": word.confidence}
+    return known | {"speaker": word.speaker} if word.speaker else known
 
 
 def insight_body(insight: insight_pb2.Insight) -> dict[str, Any]:

@@ -101,5 +101,5 @@ class Teller:
 
     def _tell_durable(self, response: api.StreamResponse, segment: Segment | None) -> None:
         self._stream.emit(response)
-        if segment is not None and self.insights is not None:
+        if segment is not None and not segment.relabelled and self.insights is not None:
             self.insights.said(response.transcript.segment, response.seq, segment.latency)

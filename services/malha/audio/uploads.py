@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import IO, cast
 
 from malha.audio.formats.samples import Samples
-from malha.audio.formats.upload import FileDecoder, limit_process
+from malha.audio.formats.upload import FileDecoder
 from malha.runtime.errors import ResourceExhausted, UnsupportedFormat
 from malha.runtime.host import EngineHost, HostOptions
+from malha.runtime.process_limits import limit_process
 
 CPU_SECONDS_PER_FILE = 300
 WRITE_BYTES = 1024 * 1024

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from statistics import median
+from statistics import quantiles
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ import psutil
 
 from malha.bench import speech
 from malha.bench.chaos_call import CHUNK_SECONDS, ChaosCall
+from malha.bench.chaos_call import Final as Told
 from malha.bench.chaos_hour import long_call
 from malha.bench.live import about_run
 from malha.bench.private_server import Running, private_server
@@ -140,7 +141,8 @@ def report(options: Options, reference: ChaosCall, calls: list[ChaosCall], kills
     """What became of the calls."""
     lost = sum(missing(reference, call) for call in calls)
     twice = sum(repeated(call) for call in calls)
-    resume = {target: _resume_ms(target, calls, kills) for target in TARGETS}
+    late = lateness(reference, calls)
+    resume = {target: _resume_ms(target, calls, kills, late) for target in TARGETS}
     together = [value for target in ("edge", "live", "worker") for value in resume[target]]
     return {
         "calls": options.calls,
@@ -184,20 +186,39 @@ def _covers(span: tuple[float, float], second: float) -> bool:
     return span[0] - SAME_SECONDS <= second <= span[1] + SAME_SECONDS
 
 
-def _resume_ms(target: str, calls: list[ChaosCall], kills: list[Kill]) -> list[float]:
-    """How long calls were without a server after each kill. A worker's and the database's: how much later than usual finals came."""
-    usual = median([final.latency_ms for call in calls for final in call.finals if final.latency_ms is not None] or [0.0])
+def lateness(reference: ChaosCall, calls: list[ChaosCall]) -> list[list[tuple[float, float]]]:
+    """For each call, when its finals came and by how many milliseconds they were later than usual for what was said.
+
+    All calls hear the same audio at times of their own: usual is what the quarter of them that had an utterance soonest had it within.
+    """
+    heard: dict[int, list[float]] = {}
+    matched: list[list[tuple[int, Told]]] = [[] for _ in calls]
+    for found, call in zip(matched, calls, strict=True):
+        for final in call.finals:
+            number = next(
+                (n for n, each in enumerate(reference.finals) if _covers((final.start, final.end), (each.start + each.end) / 2)), None
+            )
+            if number is not None and final.latency_ms is not None:
+                heard.setdefault(number, []).append(final.latency_ms)
+                found.append((number, final))
+    usual = {number: quantiles(values, n=4)[0] if len(values) > 1 else values[0] for number, values in heard.items()}
+    return [[(final.at, max(0.0, (final.latency_ms or 0.0) - usual[number])) for number, final in found] for found in matched]
+
+
+def _resume_ms(target: str, calls: list[ChaosCall], kills: list[Kill], late: list[list[tuple[float, float]]]) -> list[float]:
+    """How long calls were without a server after each kill. A worker's and the database's: how much later than usual finals came, of which
+    what went before the kill is not its doing.
+    """
     found = []
     for number, kill in enumerate(kills):
         if kill.target != target:
             continue
         until = kills[number + 1].at if number + 1 < len(kills) else kill.at + FIND_SECONDS
-        for call in calls:
+        for call, finals in zip(calls, late, strict=True):
             if target in ("edge", "live"):
                 found += [lost for at, lost in call.resumed if kill.at <= at < until]
             else:
-                late = [final.latency_ms - usual for final in call.finals if kill.at <= final.at < until and final.latency_ms is not None]
-                found += [max(0.0, *late)] if late else []
+                found += [max(worst)] if (worst := [min(by, (at - kill.at) * 1e3) for at, by in finals if kill.at <= at < until]) else []
     return found
 
 

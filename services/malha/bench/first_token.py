@@ -16,6 +16,8 @@ WARM_PAIRS: Final = 5
 """Not counted."""
 ANSWER_TOKENS: Final = 8
 ANSWER_SECONDS: Final = 60.0
+INSTRUCTIONS: Final = "You are the assistant of a contact centre. Answer in the language of the question, briefly and truthfully."
+"""Without any, Malha would send its own: the model would read another prompt than it is asked directly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ async def first_tokens(through: Door, direct: Door, pairs: int) -> list[tuple[fl
 async def _first_token(client: httpx.AsyncClient, door: Door) -> float:
     # a nonce in front: neither a cache of answers nor one of prefixes knows it
     question = f"{secrets.token_hex(8)}: bom dia, a internet cai toda noite."
-    body: dict[str, Any] = {"model": door.model, "messages": [{"role": "user", "content": question}], "stream": True}
+    messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
+    body: dict[str, Any] = {"model": door.model, "messages": messages, "stream": True}
     body |= {"max_tokens": ANSWER_TOKENS, "temperature": 0}
     begin = perf_counter()
     try:

@@ -85,25 +85,35 @@ class Answers:
 
 
 async def ask_questions(target: str, token: str, language: str, turns: Sequence[Turn], calls: int, seconds: float, every: float) -> Answers:
-    """So many operators, each of whom wants advice every so many seconds, on a call of its own each time: nothing is answered by repeating."""
+    """So many operators, each of whom wants advice every so many seconds, on a call of its own each time, each about another place in the talk: nothing is
+    answered by repeating, or read from a cache because the one before asked the same.
+    """
     answers, until = Answers(), monotonic() + seconds
     async with connect(target) as channel, asyncio.TaskGroup() as group:
         for number in range(calls):
-            group.create_task(_operator(channel, token, language, turns, number * every / calls, until, every, answers))
+            group.create_task(_operator(channel, token, language, turns, number, number * every / calls, until, every, answers))
     return answers
 
 
 async def _operator(
-    channel: grpc.aio.Channel, token: str, language: str, turns: Sequence[Turn], wait: float, until: float, every: float, answers: Answers
+    channel: grpc.aio.Channel,
+    token: str,
+    language: str,
+    turns: Sequence[Turn],
+    place: int,
+    wait: float,
+    until: float,
+    every: float,
+    answers: Answers,
 ) -> None:
     next_wish = monotonic() + wait
-    for first in itertools.count():
+    for first in itertools.count(place):
         await asyncio.sleep(max(0.0, next_wish - monotonic()))
         if monotonic() >= until:
             return
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await _question(channel, token, language, _context(turns[first % len(turns) :]), answers)
+                await _question(channel, token, language, _context(turns[first % len(turns) :]), first + 1, answers)
         except TimeoutError:
             answers.outcomes["TIMEOUT"] += 1
         except grpc.aio.AioRpcError as error:
@@ -117,14 +127,14 @@ def _context(turns: Sequence[Turn]) -> list[Turn]:
     return [turn for number, (turn, total) in enumerate(zip(turns, words, strict=True)) if not number or total <= CONTEXT_WORDS]
 
 
-async def _question(channel: grpc.aio.Channel, token: str, language: str, turns: Sequence[Turn], answers: Answers) -> None:
-    """A call in which some turns were said; then the operator wants a summary."""
+async def _question(channel: grpc.aio.Channel, token: str, language: str, turns: Sequence[Turn], first: int, answers: Answers) -> None:
+    """A call in which some turns were said, numbered from ``first`` on; then the operator wants a summary."""
     call = insight_pb2_grpc.InsightServiceStub(channel).Analyze(metadata=(("authorization", f"Bearer {token}"),))
     try:
         opening = api.Open(conversation_id=f"bench-{uuid7()}", language=language, types=[rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY])
         await call.write(api.AnalyzeRequest(open=opening))
         await call.read()
-        for number, turn in enumerate(turns, 1):
+        for number, turn in enumerate(turns, first):
             await call.write(api.AnalyzeRequest(segment=api.Said(segment=_segment(number, turn), seq=number)))
         for _ in turns:  # of each it tells that there is no reason for advice yet
             await call.read()

@@ -7,12 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from malha.cli import bench_insight, bench_pii
+from malha.cli import bench_batching, bench_diarize, bench_insight, bench_ocr, bench_pii, bench_synthesize
 from malha.cli.output import print_json, status
 
 app = typer.Typer(help="Measure: the cost of many live calls, and recognition.", no_args_is_help=True)
 app.command(epilog=bench_pii.EXAMPLES)(bench_pii.pii)
+app.command(epilog=bench_ocr.EXAMPLES)(bench_ocr.ocr)
+app.command(epilog=bench_batching.EXAMPLES)(bench_batching.batching)
+app.command(epilog=bench_diarize.EXAMPLES)(bench_diarize.diarize)
 app.command(epilog=bench_insight.EXAMPLES)(bench_insight.insight)
+app.command(epilog=bench_synthesize.EXAMPLES)(bench_synthesize.synthesize)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PLAIN_WIDTH = 120

@@ -26,6 +26,10 @@ AudioFile = Annotated[
 
 def up(
     *,
+    mode: Annotated[
+        Literal["core", "full"] | None,
+        typer.Option(help="core: calls, text, advice, chat, speech; full: all that is installed.  [default: full]", show_default=False),
+    ] = None,
     host: Host = None,
     port: Annotated[
         int | None, typer.Option(help="Port of REST and WebSocket; 0 takes a free one.  [default: 8000]", show_default=False)
@@ -40,13 +44,13 @@ def up(
     """Start the servers and keep them up until Ctrl-C, which lets open calls end."""
     from malha.cli.up import Addresses, run_up
 
-    addresses = Addresses(host=host, edge_port=port, grpc_port=grpc_port, admin_port=admin_port, insecure=insecure)
+    addresses = Addresses(host=host, edge_port=port, grpc_port=grpc_port, admin_port=admin_port, insecure=insecure, mode=mode)
     raise typer.Exit(run_up(addresses, logs=logs, json=json, until_eof=until_eof))
 
 
 def serve(
     names: Annotated[
-        list[str], typer.Argument(help="Capabilities: audio, transcribe, synthesize; or live, which is all.", show_default=False)
+        list[str], typer.Argument(help="Capabilities: audio, transcribe, synthesize, ocr, ...; or live, which is all.", show_default=False)
     ],
     *,
     port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 takes a free one.  [default: 50051]", show_default=False)] = None,
@@ -122,19 +126,29 @@ def transcribe(
 
 
 def say(
-    text: Annotated[str, typer.Argument(help="What to say; - reads it from standard input.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="What to say; - speaks standard input line by line, as it comes.", show_default=False)],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="WAV file to write; - is standard output.")] = Path("speech.wav"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .wav, .ogg, .mp3, .pcm; - is standard output.")] = Path(
+        "speech.wav"
+    ),
     language: Language = "",
     voice: Annotated[str, typer.Option(help="A voice's name; else the first that speaks the language.", show_default=False)] = "",
     speed: Annotated[float, typer.Option(min=0.5, max=2.0, help="Times the voice's own pace.")] = 1.0,
+    format: Annotated[str, typer.Option(help="wav, ogg, mp3 or pcm; else as the file is named.", show_default=False)] = "",  # noqa: A002 - the option's name
+    sample_rate: Annotated[int | None, typer.Option(min=8000, max=48_000, help="Hz; else the engine's own.", show_default=False)] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="WAV of 6 to 30 s: the voice to clone.", show_default=False),
+    ] = None,
+    consent: Annotated[str, typer.Option(help="Id of the consent of whose voice it is.", show_default=False)] = "",
     target: Target = None,
     json: Json = False,
 ) -> None:
-    """Have a running server speak a text into a WAV file."""
+    """Have a running server speak a text into a file."""
     from malha.cli.say import SayOptions, run_say
 
-    run_say(sys.stdin.read() if text == "-" else text, SayOptions(output, language, voice, speed, target), json=json)
+    options = SayOptions(output, language, voice, speed, target, format, sample_rate, reference, consent)
+    run_say(sys.stdin if text == "-" else text, options, json=json)
 
 
 def version(*, json: Json = False) -> None:

@@ -12,11 +12,14 @@ from malha.runtime.settings import MalhaSettings
 
 MODULES = (
     ("Every process", "malha.runtime.settings", "RuntimeSettings"),
+    ("What live serves", "malha.cli.mode", "ModeSettings"),
     ("Store", "malha.store.settings", "StoreSettings"),
     ("Quotas", "malha.runtime.quotas", "QuotaSettings"),
     ("Audio", "malha.audio.settings", "AudioSettings"),
     ("Transcribe", "malha.transcribe.settings", "TranscribeSettings"),
     ("Synthesize", "malha.synthesize.settings", "SynthesizeSettings"),
+    ("Diarize", "malha.diarize.settings", "DiarizeSettings"),
+    ("Ocr", "malha.ocr.settings", "OcrSettings"),
     ("Conversation", "malha.conversation.settings", "ConversationSettings"),
     ("Jobs", "malha.jobs.settings", "JobSettings"),
     ("Files of jobs", "malha.runtime.job_files", "JobFilesSettings"),

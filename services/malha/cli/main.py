@@ -13,14 +13,18 @@ from malha.cli import (
     bench,
     commands,
     db,
+    diarize,
     erase,
     import_conversations,
     insights,
     jobs,
+    licences,
     models,
+    ocr,
     recordings,
     retention,
     serve_llm,
+    smoke,
     tenant,
     token,
 )
@@ -52,7 +56,7 @@ def _add(name: str, function: Callable[..., Any], examples: str) -> None:
     app.command(name, epilog=f"\b\nExamples:\n{examples}")(function)
 
 
-_add("up", commands.up, "  malha up\n  malha up --port 8080 --json\n  malha up --host 0.0.0.0 --insecure")
+_add("up", commands.up, "  malha up\n  malha up --mode core\n  malha up --port 8080 --json\n  malha up --host 0.0.0.0 --insecure")
 _add("serve", commands.serve, "  malha serve live\n  malha serve transcribe --port 50061")
 _add("serve llm", serve_llm.serve_llm, serve_llm.EXAMPLES)
 _add(
@@ -61,14 +65,21 @@ _add(
 _add("call", commands.call, "  malha call call.wav --roles agent,customer --conversation call-4711\n  malha call call.flac --json")
 _add("transcribe", commands.transcribe, "  malha transcribe call.wav\n  malha transcribe *.mp3 --language pt --words --json")
 _add("insights", insights.insights, insights.EXAMPLES)
+_add("diarize", diarize.diarize, diarize.EXAMPLES)
 _add(
-    "say", commands.say, '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav'
+    "say",
+    commands.say,
+    '  malha say "Bom dia." --language pt-BR -o out.wav\n  echo "Good morning." | malha say - --language en -o out.wav\n  malha say "Buenos días." --language es -o out.mp3',
 )
+_add("ocr", ocr.ocr, ocr.EXAMPLES)
 _add("backup", backup.backup, "  malha backup malha.backup")
 _add("restore", backup.restore, "  malha restore malha.backup --replace")
 _add("erase", erase.erase, erase.EXAMPLES)
+_add("smoke-test", smoke.smoke_test, smoke.EXAMPLES)
+_add("licences", licences.licences, licences.EXAMPLES)
 _add("version", commands.version, "  malha version --json")
 app.add_typer(models.app, name="models")
+app.add_typer(diarize.app, name="speakers")
 app.add_typer(db.app, name="db")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(retention.app, name="retention")

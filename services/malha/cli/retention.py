@@ -34,6 +34,7 @@ def set_days(
     tenant: Tenant = "default",
     days: Annotated[int | None, typer.Option(min=0, max=36_500, help="Days a conversation is kept after its end; 0: until erased.")] = None,
     recording_days: Annotated[int | None, typer.Option(min=0, max=36_500, help="Days its recording is kept; 0: as long as it.")] = None,
+    speaker_days: Annotated[int | None, typer.Option(min=0, max=36_500, help="Days a voice print is kept; 0: until withdrawn.")] = None,
     recording: Annotated[bool | None, typer.Option("--recording/--no-recording", help="Whether calls are recorded.")] = None,
     json: Json = False,
 ) -> None:
@@ -51,8 +52,11 @@ def set_days(
         wanted = {"recording": {name: value for name, value in recorded.items() if value is not None} or None}
         if days is not None:
             wanted["retention_days"] = days or None  # type: ignore[assignment] # a tenant's settings are JSON
+        if speaker_days is not None:
+            wanted["speakers"] = {"retention_days": speaker_days} if speaker_days else None
         settings = await tenants.update(tenant_id, wanted)
-        return {"tenant": tenant, "retention_days": settings.get("retention_days"), "recording": settings.get("recording", {})}
+        told = {name: settings.get(name, {}) for name in ("recording", "speakers")}
+        return {"tenant": tenant, "retention_days": settings.get("retention_days"), **told}
 
     found = _with_tenant(tenant, changed)
     if json:
@@ -60,7 +64,8 @@ def set_days(
         return
     recorded = found["recording"]
     recordings = f"recorded, kept {_days(recorded.get('retention_days'))}" if recorded.get("enabled") else "not recorded"
-    print(f"{tenant}: conversations are kept {_days(found['retention_days'])}; calls are {recordings}")
+    conversations, prints = _days(found["retention_days"]), _days(found["speakers"].get("retention_days"))
+    print(f"{tenant}: conversations are kept {conversations}; calls are {recordings}; voice prints are kept {prints}")
 
 
 @app.command(epilog="\b\nExamples:\n  malha retention run\n  malha retention run --json   (once a day, from cron)")
@@ -81,7 +86,7 @@ def run(json: Json = False) -> None:
         print_json({"tenants": done})
         return
     for name, counts in done.items():
-        erased = ", ".join(counted(counts[f"{noun}s"], noun) for noun in ("conversation", "customer", "recording"))
+        erased = ", ".join(counted(counts[f"{noun}s"], noun) for noun in ("conversation", "customer", "recording", "speaker"))
         print(f"{name}: {erased} erased, {counted(counts['left_files'], 'file')} of earlier erasures removed")
 
 

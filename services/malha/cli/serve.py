@@ -14,6 +14,7 @@ import grpc
 from malha.audio.call_store import CallStore
 from malha.audio.service import AudioStreamService
 from malha.audio.settings import AudioSettings
+from malha.cli.mode import ModeSettings
 from malha.privacy.retention import Retention
 from malha.privacy.settings import PrivacySettings
 from malha.privacy.sweeper import RetentionSweeper
@@ -36,6 +37,7 @@ from malha.store.database import Database
 from malha.store.settings import StoreSettings
 from malha.store.tenants import Tenants
 from malha.store.tokens import Tokens
+from malha.transcribe.aligners import make_aligner
 from malha.transcribe.choose import make_engine
 from malha.transcribe.service import TranscribeService
 from malha.transcribe.settings import TranscribeSettings
@@ -50,21 +52,23 @@ class Parts:
 
     channel: Callable[[str], grpc.aio.Channel]
     """To a capability by name, here or elsewhere."""
-    insight: bool
-    """Whether there is an Insight to ask."""
+    reachable: frozenset[str]
+    """Capabilities there are, here or elsewhere."""
     database: Database | None
     store: StoreSettings
     quotas: Quotas
     data_dir: Path
     in_process: Callable[[], grpc.aio.Channel]
     """To the services of this very process."""
+    whole: bool = False
+    """Whether this process serves all there is: what is not installed then says so when it is asked, and keeps nothing else from serving."""
 
 
 def _audio(parts: Parts) -> Service:
     store = CallStore(parts.database, parts.store) if parts.database is not None else None
     recordings = make_recordings(parts.database, parts.data_dir) if parts.database is not None else None
-    insight = partial(parts.channel, "insight") if parts.insight else None
-    return AudioStreamService(AudioSettings(), partial(parts.channel, "transcribe"), store, parts.quotas, recordings, insight)
+    insight, diarize = (partial(parts.channel, name) if name in parts.reachable else None for name in ("insight", "diarize"))
+    return AudioStreamService(AudioSettings(), partial(parts.channel, "transcribe"), store, parts.quotas, recordings, insight, diarize)
 
 
 def _conversation(parts: Parts) -> Service:
@@ -87,15 +91,16 @@ def _jobs(parts: Parts) -> Service:
 
 
 def _transcribe(_: Parts) -> Service:
-    return TranscribeService(make_engine(TranscribeSettings()))
+    settings = TranscribeSettings()
+    return TranscribeService(make_engine(settings), make_aligner(settings))
 
 
-def _synthesize(_: Parts) -> Service:
+def _synthesize(parts: Parts) -> Service:
     from malha.synthesize.service import SynthesizeService  # noqa: PLC0415 - one capability alone need not load the others
     from malha.synthesize.settings import SynthesizeSettings  # noqa: PLC0415
 
     settings = SynthesizeSettings()
-    return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings)
+    return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings, parts.database)
 
 
 def _insight(parts: Parts) -> Service:
@@ -112,25 +117,50 @@ def _chat(parts: Parts) -> Service:
     return ChatService(ChatSettings(), parts.data_dir, parts.database)
 
 
+def _ocr(parts: Parts) -> Service:
+    from malha.ocr.service import OcrService  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.ocr.settings import OcrSettings  # noqa: PLC0415
+
+    settings = OcrSettings()
+    return OcrService(engines.load("ocr", settings.ocr_engine)(settings), settings, parts.database)
+
+
+def _diarize(parts: Parts) -> Service:
+    from malha.diarize.choose import make_engine as make_diarizer  # noqa: PLC0415 - one capability alone need not load the others
+    from malha.diarize.service import DiarizeService  # noqa: PLC0415
+    from malha.diarize.settings import DiarizeSettings  # noqa: PLC0415
+
+    settings = DiarizeSettings()
+    return DiarizeService(make_diarizer(settings, optional=parts.whole), settings, parts.database)
+
+
 MAKERS: dict[str, Callable[[Parts], Service]] = {
     "audio": _audio,
     "transcribe": _transcribe,
     "synthesize": _synthesize,
+    "diarize": _diarize,
     "conversation": _conversation,
     "jobs": _jobs,
     "chat": _chat,
     "insight": _insight,
+    "ocr": _ocr,
 }
 
 
 NEED_DATABASE = frozenset({"conversation", "jobs"})
-LAZY = frozenset({"synthesize", "conversation", "jobs", "chat", "insight"})
+LAZY = frozenset({"synthesize", "conversation", "jobs", "chat", "insight", "ocr", "diarize"})
 """Capabilities that are imported when they are made."""
+
+
+def live_capabilities() -> list[str]:
+    """What ``live`` has, by its setting."""
+    mode = ModeSettings()
+    return [name for name in MAKERS if mode.serves(name)]
 
 
 def run_serve(names: list[str], settings: RuntimeSettings) -> int:
     """Serve capabilities until SIGTERM or SIGINT; the process's exit status."""
-    wanted = list(MAKERS) if LIVE in names else names
+    wanted = live_capabilities() if LIVE in names else names
     if "jobs" in wanted and "audio" not in wanted:
         raise FailedPrecondition("Jobs needs Audio in its own process: malha serve audio jobs", reason="JOBS_WITHOUT_AUDIO")
     unknown = [name for name in wanted if name not in MAKERS]
@@ -169,12 +199,13 @@ async def serve(names: list[str], settings: RuntimeSettings, stop: asyncio.Event
         servers: list[Server] = []
         parts = Parts(
             mesh.channel,
-            "insight" in names or bool(settings.insight_target),
+            frozenset({*names, *(name for name in ("insight", "diarize") if getattr(settings, f"{name}_target"))}),
             database,
             store,
             quotas,
             settings.data_dir,
             lambda: cast("grpc.aio.Channel", servers[0].in_process),
+            whole,
         )
         served = [name for name in names if not (whole and name in NEED_DATABASE and database is None)]
         services = [MAKERS[name](parts) for name in served]

@@ -45,10 +45,13 @@ def serve_llm(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each time a server is ready.")] = False,
 ) -> None:
     """Start vLLM on this machine for an alias, and keep it alive until Ctrl-C, which lets answers end."""
+    from dataclasses import replace
+
     from malha.chat.models_file import load_models, read_key
     from malha.chat.settings import ChatSettings
     from malha.chat.vllm_served import Served, served_by
     from malha.chat.vllm_settings import VllmSettings
+    from malha.runtime.placement import read_placement
     from malha.runtime.settings import RuntimeSettings
 
     runtime = RuntimeSettings()
@@ -60,7 +63,11 @@ def serve_llm(
         key = read_key(api_key_file) if api_key_file is not None else ""
         name = alias or model.resolve().name
         served = [Served(name, model.resolve(), (name,), DEFAULT_PORT if port is None else port, quantization, max_model_len, key=key)]
-    raise typer.Exit(run_serve_llm(served, VllmSettings(), runtime, json=json))
+    settings = VllmSettings()
+    if settings.placement_file is not None:
+        placement = read_placement(settings.placement_file)
+        served = [replace(one, gpus=placement.gpus_of(one.name)) for one in served]
+    raise typer.Exit(run_serve_llm(served, settings, runtime, json=json))
 
 
 def run_serve_llm(served: "list[Served]", settings: "VllmSettings", runtime: "RuntimeSettings", *, json: bool) -> int:

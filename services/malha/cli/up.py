@@ -47,6 +47,7 @@ class Addresses:
     grpc_port: int | None
     admin_port: int | None
     insecure: bool
+    mode: str | None = None
 
     def environment(self) -> dict[str, str]:
         """As settings of the children, gRPC and edge on the same address."""
@@ -54,6 +55,8 @@ class Addresses:
         if self.admin_port == 0:
             ports["MALHA_EDGE_ADMIN_PORT"] = 0
         given = {name: str(port) for name, port in ports.items() if port is not None}
+        if self.mode is not None:
+            given |= {"MALHA_MODE": self.mode}
         if self.host is not None:
             given |= {"MALHA_HOST": self.host, "MALHA_EDGE_HOST": self.host}
         return given | ({"MALHA_INSECURE": "true"} if self.insecure else {})

@@ -63,6 +63,8 @@ class HostOptions:
     """A worker that shows no progress for so long is killed and replaced."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own; wins over the one OpenMP thread a worker is given."""
+    python: str = ""
+    """The interpreter that runs the workers, of an environment which has Malha too: engines whose packages get along with no others. Empty: this one."""
     spare: bool = False
     """Whether the process that stands by has the engine loaded: a crash costs no loading then, and the memory of one more worker."""
     inputs_ahead: int = 16
@@ -131,7 +133,7 @@ class EngineHost:
         QUEUE_DEPTH.labels(self._name).set_function(
             lambda: self._places.waiting + sum(stream.waiting_inputs for stream in list(self._streams))
         )
-        BUSY_WORKERS.labels(self._name).set_function(lambda: sum(worker.working for worker in self._workers))
+        BUSY_WORKERS.labels(self._name).set_function(lambda: self.busy_workers)
         self._tasks.append(asyncio.create_task(self._stand_by()))
         log.info(Event.ENGINE_STARTED, engine=self._name, workers=self._host.workers)
         return infos[0]
@@ -161,6 +163,11 @@ class EngineHost:
     def worker_pids(self) -> tuple[int, ...]:
         """The loaded workers' process ids."""
         return tuple(worker.pid for worker in self._workers)
+
+    @property
+    def busy_workers(self) -> int:
+        """Workers that compute, those included that have yet to let go of what was cancelled."""
+        return sum(worker.working for worker in self._workers)
 
     @contextlib.asynccontextmanager
     async def stream(self, arguments: object, *, background: bool = False) -> AsyncIterator[HostStream]:
@@ -248,7 +255,10 @@ class EngineHost:
         return worker, await worker.load(self._configuration, seconds=self._host.start_seconds)
 
     async def _spawn(self) -> WorkerProcess:
-        return await WorkerProcess.spawn(self._name, self._factory, self._host.environment, on_wait=self._wait_seconds.observe)
+        host = self._host
+        return await WorkerProcess.spawn(
+            self._name, self._factory, host.environment, python=host.python, on_wait=self._wait_seconds.observe
+        )
 
     async def _stand_by(self) -> None:
         """Have a process at hand; one that has loaded nothing costs about 10 MB."""

@@ -48,12 +48,14 @@ class WorkerProcess(asyncio.Protocol):
         self._cancelled: set[int] = set()
 
     @classmethod
-    async def spawn(cls, name: str, factory: str, environment: Mapping[str, str], *, on_wait: Callable[[float], None]) -> Self:
+    async def spawn(
+        cls, name: str, factory: str, environment: Mapping[str, str], *, python: str = "", on_wait: Callable[[float], None]
+    ) -> Self:
         """A worker that waits to be told what to load. Raises OSError if there can be no more processes or files."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _spawn(factory, theirs, environment)
+                process = _spawn(python or sys.executable, factory, theirs, environment)
             except OSError:
                 ours.close()
                 raise
@@ -220,10 +222,10 @@ class WorkerProcess(asyncio.Protocol):
         return Internal(f"the engine failed with {defect.error}", metadata={"error": defect.error})
 
 
-def _spawn(factory: str, connection: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(python: str, factory: str, connection: socket.socket, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # -P: the working directory is nothing to import from. Standard output is the program's own: what a library prints goes to the log.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "malha.runtime.worker", str(connection.fileno()), factory],
+        [python, "-P", "-m", "malha.runtime.worker", str(connection.fileno()), factory],
         stdin=subprocess.DEVNULL,
         stdout=2,
         pass_fds=[connection.fileno()],

@@ -49,6 +49,8 @@ class RuntimeSettings(MalhaSettings):
     )
     transcribe_target: str = Field("", description="gRPC target of Transcribe, such as dns:///host:50051. Empty: this process.")
     synthesize_target: str = Field("", description="gRPC target of Synthesize. Empty: this process.")
+    ocr_target: str = Field("", description="gRPC target of Ocr. Empty: this process.")
+    diarize_target: str = Field("", description="gRPC target of Diarize. Empty: this process.")
     insight_target: str = Field("", description="gRPC target of Insight. Empty: this process.")
     chat_target: str = Field("", description="gRPC target of Chat. Empty: this process.")
     audio_target: str = Field("", description="gRPC target of Audio, for the edge. Empty: 127.0.0.1 and the gRPC port.")

@@ -41,8 +41,9 @@ class LateEngine:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    def check(self, language: str, model: str) -> None:
+    def check(self, language: str, model: str) -> Capabilities:
         """Any will do."""
+        return self.capabilities
 
     async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
         """Its length, in the end; partials on the way."""

@@ -41,6 +41,13 @@ engine = "openai"
 base_url = "{url}"
 model = "tiny"
 """
+VECTORS = """
+[deployments.vectors]
+engine = "openai"
+base_url = "{url}"
+model = "embedder"
+embeddings = true
+"""
 
 
 @dataclass
@@ -63,13 +70,15 @@ async def chat_edge(
     model: FakeOpenAI,
     *,
     last_resort: bool = False,
+    vectors: bool = False,
     store: tuple[Database, StoreSettings] | None = None,
     **edge_settings: int,
 ) -> AsyncIterator[ChatEdge]:
-    """``store``: conversations are kept there, and jobs answer."""
+    """``vectors``: a model makes them. ``store``: conversations are kept there, and jobs answer."""
     load_contracts()
     file = folder / "models.toml"
-    file.write_text(MODELS.format(url=model.base_url, last_resort=str(last_resort).lower()))
+    models = f'embeddings = "vectors"{MODELS}{VECTORS}' if vectors else MODELS
+    file.write_text(models.format(url=model.base_url, last_resort=str(last_resort).lower()))
     tokens = (f"default:{TOKEN}", f"other:{OTHER_TOKEN}")
     settings = RuntimeSettings(_env_file=None, data_dir=folder, grpc_port=0, admin_port=0, api_tokens=tokens, drain_seconds=2)
     database = None if store is None else store[0]

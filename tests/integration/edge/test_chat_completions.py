@@ -207,6 +207,20 @@ async def test_a_model_that_has_enough_is_429_with_retry_after(openai: AsyncOpen
     assert limited.value.type == "rate_limit_error"
 
 
+async def test_retry_after_is_the_model_s_own_also_where_the_answer_had_begun(chat: ChatEdge, model: FakeOpenAI) -> None:
+    later = TOO_MANY.also(retry_after="17")
+    model.faults += [RESET.also(between_tokens_seconds=0.05), later]
+    answer = await chat.client.post("/v1/chat/completions", json={"messages": QUESTION, "stream": True})
+    *_, error, end = events_of(answer.text)
+    assert (answer.status_code, error["error"]["code"], error["error"]["retry_after_ms"], end) == (200, "STREAM_BROKEN", 17_000, "[DONE]")
+
+
+async def test_retry_after_of_a_whole_answer_is_the_model_s_own(chat: ChatEdge, model: FakeOpenAI) -> None:
+    model.otherwise = TOO_MANY.also(retry_after="17")
+    answer = await chat.client.post("/v1/chat/completions", json={"messages": QUESTION})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "17")
+
+
 async def test_too_many_requests_are_told_in_openai_s_form(tmp_path: Path, model: FakeOpenAI) -> None:
     async with chat_edge(tmp_path, model, requests_per_minute=2) as chat:
         answers = [await chat.client.get("/v1/models") for _ in range(3)]

@@ -4,6 +4,7 @@ import asyncio
 import io
 import wave
 
+import av
 import grpc
 import httpx
 import pytest
@@ -36,6 +37,29 @@ async def test_text_to_a_wav_file(edge: RunningEdge) -> None:
     assert 0.8 < heard < 10
 
 
+@pytest.mark.parametrize(("kind", "media_type"), [("ogg", "audio/ogg; codecs=opus"), ("mp3", "audio/mpeg")])
+async def test_compressed_speech(edge: RunningEdge, kind: str, media_type: str) -> None:
+    async with edge.client() as client:
+        answer = await client.post(
+            TTS, json={"text": "Good morning. How are you?", "language": "en", "format": kind, "sample_rate": 16_000}
+        )
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == media_type
+    with av.open(io.BytesIO(answer.content), format=kind) as container:
+        heard = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+    assert 0.8 < heard < 10
+
+
+async def test_speech_comes_in_chunks_while_it_is_made(edge: RunningEdge) -> None:
+    text = "Good morning, how can I help you today? " * 50
+    async with edge.client() as client, client.stream("POST", TTS, json={"text": text, "language": "en", "format": "pcm"}) as answer:
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert "content-length" not in answer.headers
+        sizes = [len(chunk) async for chunk in answer.aiter_raw()]
+    assert len(sizes) > 20
+    assert sizes[0] < sum(sizes) / 20
+
+
 async def test_raw_speech_names_its_rate(edge: RunningEdge) -> None:
     async with edge.client() as client:
         for kind, media_type in (("pcm", "audio/pcm;rate=8000"), ("mulaw", "audio/PCMU;rate=8000"), ("alaw", "audio/PCMA;rate=8000")):
@@ -50,7 +74,8 @@ async def test_bad_speech(edge: RunningEdge) -> None:
         for body, told in (
             ({}, (400, "INVALID_FIELD")),
             ({"text": "  ", "language": "en"}, (400, "INVALID_FIELD")),
-            ({"text": "a", "language": "en", "format": "mp3"}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "en", "format": "flac"}, (400, "INVALID_FIELD")),
+            ({"text": "a", "language": "en", "format": "ogg", "sample_rate": 44_100}, (415, "UNSUPPORTED_FORMAT")),
             ({"text": "a", "language": "en", "speed": 9}, (400, "INVALID_FIELD")),
             ({"text": "a", "language": "en", "volume": 9}, (400, "INVALID_FIELD")),
             ({"text": "a", "language": "xx"}, (400, "UNSUPPORTED_LANGUAGE")),

@@ -71,7 +71,7 @@ async def test_what_this_version_has_not_is_a_warning(edge: RunningEdge) -> None
         fields = {"enable_alignment": "true", "enable_diarization": "true"}
         answer = await client.post(ASR, data=fields, files={"file": ("call.wav", wav(voice(1.0)))})
     assert answer.status_code == 200, answer.text
-    assert [warning["reason"] for warning in answer.json()["warnings"]] == ["NOT_IN_THIS_VERSION", "NOT_IN_THIS_VERSION"]
+    assert [warning["reason"] for warning in answer.json()["warnings"]] == ["NOT_IN_THIS_VERSION", "ALIGNMENT_NOT_HERE"]
 
 
 async def test_silence_is_an_empty_transcript(edge: RunningEdge) -> None:

@@ -22,6 +22,7 @@ from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
 from malha.store.tenants import Tenants
+from malha.transcribe.engine import Capabilities
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
 
@@ -312,7 +313,7 @@ async def test_the_queue_holds_ids_and_no_tenant_sees_it(settings: RuntimeSettin
 class Refusing(NullEngine):
     """Knows no language."""
 
-    def check(self, language: str, model: str) -> None:
+    def check(self, language: str, model: str) -> Capabilities:
         raise UnsupportedLanguage("none")
 
 
@@ -321,6 +322,7 @@ class Away(NullEngine):
 
     away = True
 
-    def check(self, language: str, model: str) -> None:
+    def check(self, language: str, model: str) -> Capabilities:
         if self.away:
             raise Unavailable("away", reason="ENGINE_AWAY")
+        return super().check(language, model)

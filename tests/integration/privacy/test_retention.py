@@ -107,6 +107,21 @@ async def test_a_serving_process_sweeps_by_itself_and_outlives_a_store_that_is_a
     assert await rows(database, someone.tenant, "conversation") == 0
 
 
+async def test_voice_prints_grow_no_older_than_they_may(database: Database, tmp_path: Path) -> None:
+    old, young, held, forever = [await aged(database, 1, {"speakers": {"retention_days": 30}} if number < 3 else {}) for number in range(4)]
+    for someone in (old, held, forever):
+        async with database.tenant_tx(someone.tenant) as connection:
+            await connection.execute("UPDATE speaker SET created_at = now() - interval '31 days'")
+    await Holds(database).place(held.subject("customer"), "test")
+    assert (await run(database, tmp_path, old)).speakers == 1
+    assert await rows(database, old.tenant, "speaker") == 0
+    for someone in (young, held, forever):
+        assert await rows(database, someone.tenant, "speaker") == 1
+    async with database.tenant_tx(old.tenant) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM tombstone WHERE kind = 'speaker'") == 1
+        assert await connection.fetchval("SELECT actor FROM audit WHERE action = 'speaker.delete'") == "retention"
+
+
 async def test_a_customer_without_conversations_goes_once_nothing_was_changed_for_as_long(database: Database, tmp_path: Path) -> None:
     idle, busy, held, forever = [await aged(database, 10, {"retention_days": 30} if number < 3 else {}) for number in range(4)]
     for someone in (idle, busy, held, forever):

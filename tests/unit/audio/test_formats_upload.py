@@ -189,7 +189,7 @@ def test_damage_is_survived_or_refused(decode, base, damage, length):
 
 
 def run_limited(code: str) -> subprocess.CompletedProcess[str]:
-    program = f"from malha.audio.formats.upload import limit_process\n{code}"
+    program = f"from malha.runtime.process_limits import limit_process\n{code}"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
 
 

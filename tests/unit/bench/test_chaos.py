@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from malha.bench import speech
-from malha.bench.chaos import TURN_SECONDS, _turns, advised_twice, missing, repeated
+from malha.bench.chaos import TURN_SECONDS, _turns, advised_twice, lateness, missing, repeated
 from malha.bench.chaos_call import ChaosCall, Final, Told
 
 
@@ -47,3 +47,14 @@ def test_which_insights_are_told_twice() -> None:
     assert advised_twice(told) == 1, "by its id"
     told.insights += [Told("d", "risk_alert", others)]
     assert advised_twice(told) == 2, "by what it says"
+
+
+def test_a_final_is_late_against_the_same_words_in_other_calls() -> None:
+    reference = call((1.0, 2.0), (3.0, 3.2))
+
+    def heard(*latencies: float) -> ChaosCall:
+        finals = [Final(1, 1.0, 2.0, "", latencies[0], 10.0), Final(2, 3.0, 3.2, "", latencies[1], 20.0)]
+        return ChaosCall("", "", [], finals=finals, seqs=[1, 2], ended="finished")
+
+    calls = [heard(100, 3_000), heard(100, 3_000), heard(100, 3_000), heard(1_100, 3_000), heard(100, 3_500)]
+    assert lateness(reference, calls) == [[(10.0, 0.0), (20.0, 0.0)]] * 3 + [[(10.0, 1_000.0), (20.0, 0.0)], [(10.0, 0.0), (20.0, 500.0)]]

@@ -23,7 +23,7 @@ def _commands() -> Iterator[list[str]]:
 COMMANDS = list(_commands())
 GROUPS = {
     "models": {"list", "pull", "path", "verify"},
-    "bench": {"live", "asr", "store", "chaos", "pii", "insight"},
+    "bench": {"live", "asr", "store", "chaos", "pii", "insight", "synthesize", "ocr", "diarize", "batching"},
     "db": {"upgrade", "current", "check", "import-state"},
     "token": {"create", "list", "revoke"},
     "tenant": {"list", "quota", "budget"},
@@ -31,11 +31,13 @@ GROUPS = {
     "recordings": {"list", "export"},
     "retention": {"set", "run", "hold", "release", "holds"},
     "jobs": {"list", "show", "cancel"},
+    "speakers": {"enroll", "list", "delete"},
 }
 
 
 def test_the_commands_are_those_promised() -> None:
     programs = {"up", "serve", "serve llm", "demo", "call", "transcribe", "insights", "say", "backup", "restore", "erase", "version"}
+    programs |= {"licences", "ocr", "smoke-test", "diarize"}
     assert {command[0] for command in COMMANDS} == programs | GROUPS.keys()
     for group, commands in GROUPS.items():
         assert {command[1] for command in COMMANDS if command[0] == group and len(command) == 2} == commands

@@ -7,10 +7,8 @@ external references); decoders are from a list as well.
 
 import contextlib
 import functools
-import math
 import os
 import pathlib
-import resource
 from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, Never, Self
@@ -35,20 +33,6 @@ _DECLARES_DURATION = frozenset(("wav", "flac", "ogg", "matroska", "mov"))
 _MAGICS = {b"fLaC": "flac", b"OggS": "ogg", b"\x1a\x45\xdf\xa3": "matroska"}
 _HEAD_BYTES = 16
 _ID3_HEADER_BYTES = 10
-
-
-def limit_process(memory_bytes: int, cpu_seconds: int) -> None:
-    """Bound the calling process: address space in all, and CPU time from now on.
-
-    Past the first, allocations fail (MemoryError); past the second, the process is killed by SIGXCPU. May be called again for the next file.
-    """
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    for limit, value in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + cpu_seconds),
-    ):
-        _, hard = resource.getrlimit(limit)
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 class FileDecoder:
