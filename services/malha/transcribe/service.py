@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +28,6 @@ PENDING_BACKGROUND = 4
 QUEUED_PIECES = 64
 """Pieces of audio that may wait for the engine."""
 SAMPLE_BYTES = 2
-LOADING_SECONDS = 10.0
 
 TranscribeStream = Stream[api.TranscribeRequest, api.TranscribeResponse]
 
@@ -41,8 +39,6 @@ class TranscribeService:
 
     def __init__(self, engine: TranscribeEngine, aligner: Aligner | None = None) -> None:
         self._engine = engine
-        self._started = asyncio.Event()
-        """Whether its engine is loaded, or failed to."""
         self._aligner = aligner
 
     @property
@@ -52,10 +48,7 @@ class TranscribeService:
 
     async def start(self) -> None:
         """Load the engine."""
-        try:
-            await self._engine.start()
-        finally:
-            self._started.set()
+        await self._engine.start()
 
     async def close(self) -> None:
         """Give it back."""
@@ -71,9 +64,7 @@ class TranscribeService:
         }
 
     async def transcribe(self, stream: TranscribeStream) -> None:
-        """One channel's utterances. One that comes before the engine is loaded, as after a restart, waits for it."""
-        with suppress(TimeoutError):  # the engine says that it is not there
-            await asyncio.wait_for(self._started.wait(), LOADING_SECONDS)
+        """One channel's utterances."""
         opening = stream.opening.open
         rate = checked_rate(opening.format)
         language = opening.languages[0] if opening.languages else ""

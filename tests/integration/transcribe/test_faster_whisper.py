@@ -16,7 +16,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 
 from malha.bench.whisper_weights import build_whisper
-from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, UnsupportedLanguage
+from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable, UnsupportedLanguage
 from malha.transcribe.engine import Hypothesis, RecognitionConfig
 from malha.transcribe.engines.faster_whisper import Device, FasterWhisperEngine, FasterWhisperSettings
 
@@ -287,3 +287,11 @@ async def test_the_event_loops_side_imports_nothing_heavy() -> None:
     heavy = "ctranslate2 tokenizers faster_whisper av onnxruntime numpy"
     code = f"import sys, malha.transcribe.engines.faster_whisper; print([name for name in {heavy.split()} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+async def test_a_model_that_is_not_loaded_yet_is_worth_another_try(scripted: Path) -> None:
+    engine = FasterWhisperEngine(FasterWhisperSettings(model_directory=scripted, model="whisper/tiny"))
+    with pytest.raises(Unavailable) as raised:
+        engine.check("pt", "")
+    assert raised.value.reason == "ENGINE_LOADING"
+    await engine.close()

@@ -244,7 +244,7 @@ class FasterWhisperEngine:
     @property
     def _loaded(self) -> WorkerInfo:
         if self._info is None:
-            raise Unavailable(f"the engine {NAME} is loading its model", reason="ENGINE_LOADING", retry_seconds=1.0)
+            raise Unavailable(f"the engine {NAME} is loading its model", reason="ENGINE_LOADING", retry_seconds=0.25)
         return self._info
 
 

@@ -28,7 +28,7 @@ class PocketSphinxEngine:
             NAME,
             "malha.transcribe.engines.pocketsphinx_worker:create_worker",
             options,
-            host=HostOptions(workers=settings.transcribe_workers, max_open=64 * settings.transcribe_workers, inputs_ahead=64),
+            host=HostOptions(workers=settings.transcribe_workers, max_open=64 * settings.transcribe_workers, inputs_ahead=64, spare=True),
         )
         self._version = version("pocketsphinx")
 
