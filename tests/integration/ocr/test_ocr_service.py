@@ -19,6 +19,7 @@ from malha.api.ocr.v1 import ocr_pb2 as api
 from malha.bench.cer import accent_recall, character_error_rate
 from malha.ocr.service import OcrService
 from malha.runtime.errors import MalhaError
+from malha.runtime.status import from_rpc_error
 
 pytestmark = [pytest.mark.engine("rapidocr"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -216,9 +217,14 @@ async def test_an_empty_page_has_no_text(client: Client) -> None:
 
 async def test_a_document_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     async with serving(tmp_path, ocr_max_document_bytes=100_000) as client:
-        with pytest.raises(MalhaError) as refused:
-            await client.read(b"%PDF-" + bytes(200_000))
-        assert (refused.value.code, refused.value.reason, refused.value.quota) == (
+        call = client.open()
+        await call.write(api.RecognizeRequest(open=api.Open()))
+        await call.read()
+        await call.write(api.RecognizeRequest(data=api.Data(content=b"%PDF-" + bytes(200_000))))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:  # nothing is sent meanwhile: see `send`
+            await call.read()
+        refused = from_rpc_error(raised.value)
+        assert (refused.code, refused.reason, refused.quota) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "DOCUMENT_TOO_LARGE",
             "document_bytes",
