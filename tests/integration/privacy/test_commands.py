@@ -130,9 +130,14 @@ async def test_holds_and_retention(database: Database, place: Path) -> None:
     someone = await person(database)
     tenant = f"tenant {someone.tenant}"
     shown = await in_thread("retention", "set", "--tenant", tenant, "--days", "30", "--recording-days", "7", "--recording", "--json")
-    assert json.loads(shown.stdout) == {"tenant": tenant, "retention_days": 30, "recording": {"enabled": True, "retention_days": 7}}
+    assert json.loads(shown.stdout) == {
+        "tenant": tenant,
+        "retention_days": 30,
+        "recording": {"enabled": True, "retention_days": 7},
+        "speakers": {},
+    }
     told = await in_thread("retention", "set", "--tenant", tenant, "--recording-days", "0", "--no-recording")
-    assert told.stdout == f"{tenant}: conversations are kept 30 days; calls are not recorded\n"
+    assert told.stdout == f"{tenant}: conversations are kept 30 days; calls are not recorded; voice prints are kept until erased\n"
     held = await in_thread("retention", "hold", "--customer", "c", "--tenant", tenant, "--reason", "case 12", "--json")
     assert json.loads(held.stdout) == {"kind": "customer", "id": str(someone.item), "held": True}
     assert "case 12" in (await in_thread("retention", "holds", "--tenant", tenant)).stdout
@@ -142,4 +147,10 @@ async def test_holds_and_retention(database: Database, place: Path) -> None:
     ended = await in_thread("retention", "release", "--customer", "c", "--tenant", tenant)
     assert ended.stdout == f"customer {someone.item} is held no more\n"
     swept = await in_thread("retention", "run", "--json")
-    assert json.loads(swept.stdout)["tenants"][tenant] == {"conversations": 0, "customers": 0, "recordings": 0, "left_files": 0}
+    assert json.loads(swept.stdout)["tenants"][tenant] == {
+        "conversations": 0,
+        "customers": 0,
+        "recordings": 0,
+        "speakers": 0,
+        "left_files": 0,
+    }
