@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from malha.chat import metrics
-from malha.chat.breaker import Breaker, State
 from malha.chat.calls import Outcome
 from malha.chat.choose import make_engine, preload
 from malha.chat.engine import ChatEngine
@@ -14,6 +13,7 @@ from malha.chat.models_file import EXTRACTIVE, Deployment, ModelsFile, load_mode
 from malha.chat.places import Places
 from malha.chat.settings import ChatSettings
 from malha.runtime import logs
+from malha.runtime.breaker import Breaker, State
 from malha.runtime.errors import FailedPrecondition, MalhaError
 from malha.runtime.logs import Event
 

@@ -4,9 +4,7 @@ An alias is what callers name; a deployment is a model at a server. Routing pick
 is for; ``fallback`` says who is asked next where one fails. Keys never stand in the file: ``key_env`` or ``key_file`` say where they are.
 """
 
-import os
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from malha.chat.settings import ChatSettings
 from malha.runtime.errors import FailedPrecondition, NotFound
+from malha.runtime.remote import find_key
 
 EXTRACTIVE: Final = "extractive"
 """The deployment that is always there: it answers with quotes alone."""
@@ -141,11 +140,7 @@ class Deployment(_Strict):
 
     def key(self) -> str:
         """The key itself; empty: none. Raises FailedPrecondition where it cannot be read."""
-        if self.key_env:
-            if not (found := os.environ.get(self.key_env, "").strip()):
-                raise FailedPrecondition(f"environment variable {self.key_env} holds no key", reason="MODEL_KEY_MISSING")
-            return found
-        return read_key(self.key_file) if self.key_file is not None else ""
+        return find_key(self.key_env, self.key_file)
 
 
 class Routing(_Strict):
@@ -304,19 +299,6 @@ def read_models(file: Path) -> ModelsFile:
         place = re.search(r"\(at [^)]*\)", str(error))
         raise FailedPrecondition(f"{file} is not TOML {place[0] if place else ''}".rstrip(), reason="MODELS_FILE_INVALID") from None
     return _checked(data, str(file))
-
-
-def read_key(file: Path) -> str:
-    """A key from a file. Raises FailedPrecondition where it cannot be read, is empty, or others may read it."""
-    try:
-        mode, key = file.stat().st_mode, file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise FailedPrecondition(f"cannot read the key in {file}", reason="MODEL_KEY_MISSING") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise FailedPrecondition(f"others may read {file}: chmod 600 it", reason="SECRET_FILE_OPEN")
-    if not key:
-        raise FailedPrecondition(f"{file} holds no key", reason="MODEL_KEY_MISSING")
-    return key
 
 
 def _checked(data: dict[str, Any], source: str) -> ModelsFile:

@@ -47,11 +47,12 @@ def serve_llm(
     """Start vLLM on this machine for an alias, and keep it alive until Ctrl-C, which lets answers end."""
     from dataclasses import replace
 
-    from malha.chat.models_file import load_models, read_key
+    from malha.chat.models_file import load_models
     from malha.chat.settings import ChatSettings
     from malha.chat.vllm_served import Served, served_by
     from malha.chat.vllm_settings import VllmSettings
     from malha.runtime.placement import read_placement
+    from malha.runtime.remote import read_key
     from malha.runtime.settings import RuntimeSettings
 
     runtime = RuntimeSettings()

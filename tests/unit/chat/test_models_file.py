@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from malha.chat import models_file
-from malha.chat.models_file import load_models, read_key, read_models
+from malha.chat.models_file import load_models, read_models
 from malha.chat.settings import ChatSettings
 from malha.runtime.errors import FailedPrecondition, NotFound
+from malha.runtime.remote import read_key
 
 BASE = """
 default = "a"

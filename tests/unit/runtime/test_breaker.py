@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from malha.chat.breaker import MOST_OPEN_SECONDS, Breaker, State
 from malha.chat.models_file import BreakerLimits
+from malha.runtime.breaker import MOST_OPEN_SECONDS, Breaker, State
 
 
 class Clock:
