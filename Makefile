@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO_LANG ?= en
+TEST_PROCESSES ?= 2
 DISTS := gen services edge sdk
 EDITABLE := -e ./gen -e './services[local]' -e ./edge -e ./sdk
 VLLM := .venvs/vllm
@@ -75,8 +76,8 @@ smoke-test: $(VENV)/.base ## Tries the server that runs here, or at URL: answers
 bootstrap: $(VENV)/.base ## Fetches, verifies and lists the models production needs, about 51 GB. MODELS=whisper/small names others, ACCEPT=xtts/v2 agrees to licences.
 	@$(BIN)/malha models pull $(MODELS) $(addprefix --accept-licence ,$(ACCEPT))
 
-test: $(VENV)/.dev ## All tests.
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## All tests, in TEST_PROCESSES processes.
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 check: $(VENV)/.dev lint ## Lint, types and the quick tests: under three minutes.
 	$(BIN)/python -m pytest tests/unit tests/contract -m "not slow" -q -x
