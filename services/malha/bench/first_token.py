@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from time import perf_counter
 from typing import Any, Final
 
@@ -47,8 +48,8 @@ async def first_tokens(through: Door, direct: Door, pairs: int) -> list[tuple[fl
 
 
 async def _first_token(client: httpx.AsyncClient, door: Door) -> float:
-    # a nonce in front: neither a cache of answers nor one of prefixes knows it
-    question = f"{secrets.token_hex(8)}: bom dia, a internet cai toda noite."
+    # a nonce in front: neither a cache of answers nor one of prefixes knows it. Of letters: few questions hold digits, which are looked at for whose they are
+    question = f"{''.join(secrets.choice(ascii_lowercase) for _ in range(16))}: bom dia, a internet cai toda noite."
     messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
     body: dict[str, Any] = {"model": door.model, "messages": messages, "stream": True}
     body |= {"max_tokens": ANSWER_TOKENS, "temperature": 0}

@@ -1,7 +1,10 @@
 """What is personal, and what is not. Every identifier here is invented."""
 
+from random import Random
+
 import pytest
 
+from malha.bench.pii_texts import generate
 from malha.text.pii import Found, Kind, find, scrub, scrub_text
 from malha.text.spans import Piece, pieces
 
@@ -159,3 +162,15 @@ def test_letters_and_small_digits_of_a_cnpj_are_no_articles(text: str) -> None:
 @pytest.mark.parametrize("text", ["o cnpj é um problema", "qual o cnpj e a razão social", "um h depois", "a conta é um e a outra dois"])
 def test_articles_stay_articles(text: str) -> None:
     assert scrub_text(text, "pt") == text
+
+
+def test_what_is_passed_over_unread_holds_nothing() -> None:
+    """With a name to look for a text is always read whole: the same must be found in it as without."""
+    random = Random(5)
+    for sample in generate(600, seed=5):
+        words = sample.text.split()
+        first = random.randrange(len(words))
+        for part in (words, words[first : first + random.randrange(1, 9)]):
+            told = pieces(" ".join(part))
+            for language in (sample.language, ""):
+                assert find(told, language) == find(told, language, ["Zzyzzyx"])

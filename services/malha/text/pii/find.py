@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from malha.text.numbers import number_words
 from malha.text.pii.context import context
 from malha.text.pii.emails import emails
 from malha.text.pii.kinds import Found, Kind, Match
@@ -10,11 +11,13 @@ from malha.text.pii.names import names_in
 from malha.text.pii.runs import numbers
 from malha.text.pii.shapes import EXPLAINED, GROUPED, forms, ibans, lettered_cnpjs
 from malha.text.pii.view import View, view
+from malha.text.pii.words import has_digit
 from malha.text.spans import Piece
-from malha.text.tokens import primary
+from malha.text.tokens import fold, primary, split
 
 LANGUAGES = ("pt", "es", "en")
 _IDENTITIES = frozenset({Kind.CPF, Kind.RG, Kind.DNI, Kind.NIE, Kind.NIF, Kind.PHONE})
+_AT = frozenset({"arroba", "at"})
 _HIDDEN = "\x00"
 _DIGIT = re.compile(r"\d")
 
@@ -40,10 +43,23 @@ def readings(language: str) -> tuple[str, ...]:
 
 def matches(pieces: Sequence[Piece], language: str, names: Sequence[str] = ()) -> list[tuple[View, Match]]:
     """What was found, each with the view it was found in, in the order of the text."""
-    found = [
-        (seen, match) for reading in readings(language) for seen in (view(pieces, reading),) for match in _matches(seen, reading, names)
-    ]
+    languages = readings(language)
+    if not names and not may_identify(pieces, languages):
+        return []
+    found = [(seen, match) for reading in languages for seen in (view(pieces, reading),) for match in _matches(seen, reading, names)]
     return sorted(found, key=lambda pair: (pair[0].span(pair[1].start, pair[1].end)[0], pair[1].start))
+
+
+def may_identify(pieces: Sequence[Piece], languages: Sequence[str]) -> bool:
+    """Whether there is anything to look at, names apart: a digit, a word that numbers are said with, an address. Most of what is said has none."""
+    telling = number_words(*languages)
+    for piece in pieces:
+        if "@" in piece.text or has_digit(piece.text):
+            return True
+        word = fold(split(piece.text).core)
+        if word in _AT or word in telling or ("-" in word and not telling.isdisjoint(word.split("-"))):
+            return True
+    return False
 
 
 def _matches(seen: View, language: str, names: Sequence[str]) -> list[Match]:
