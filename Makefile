@@ -8,12 +8,12 @@ DEMO_LANG ?= en
 TEST_PROCESSES ?= 2
 DISTS := gen services edge sdk
 EDITABLE := -e ./gen -e './services[local]' -e ./edge -e ./sdk
-VLLM := .venvs/vllm
-VLLM_PYTHON ?= python3.11
+ENGINE_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
+ENGINES := vllm=vllm-test-server resemblyzer=engine-resemblyzer wav2vec2=engine-align paddleocr=engine-paddleocr pyannote=engine-pyannote coqui=engine-coqui
+ENGINES_SECONDS ?= 1200
 TINY_MODELS := .venvs/models
-COQUI := .venvs/coqui
 
-.PHONY: engine-resemblyzer engine-align engine-paddleocr help demo up health smoke-test bootstrap test check bench vllm-test-server engine-coqui generate checkgenerate lint format clean
+.PHONY: engines engine-resemblyzer engine-align engine-paddleocr engine-pyannote help demo up health smoke-test bootstrap test check bench vllm-test-server engine-coqui generate checkgenerate lint format clean
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -35,30 +35,26 @@ $(VENV)/.dev: $(VENV)/.whisper .ci/requirements-dev.txt
 	$(PIP) -r .ci/requirements-dev.txt -e './services[local,faster-whisper,bench]'
 	@touch $@
 
-$(VLLM)/.installed: .ci/vllm-test-server.sh .ci/requirements-vllm.txt
-	@sh .ci/vllm-test-server.sh $(VLLM_PYTHON) $(VLLM)
+# An engine's environment is made by its script, from its pins, and made anew when either changes.
+.SECONDEXPANSION:
+.PRECIOUS: .venvs/%/.installed
+.venvs/%/.installed: .ci/engine-%.sh .ci/requirements-$$*.txt
+	@sh $< $(ENGINE_PYTHON) .venvs/$*
 	@touch $@
 
-$(TINY_MODELS)/.tiny-qwen2: $(VLLM)/.installed $(wildcard tests/fakes/tiny_qwen2*.py)
+$(TINY_MODELS)/.tiny-qwen2: .venvs/vllm/.installed $(wildcard tests/fakes/tiny_qwen2*.py)
 	@echo "[3/3] $(TINY_MODELS): a tiny Qwen2 that answers in Portuguese, and its INT4 form"
-	@$(VLLM)/bin/python tests/fakes/tiny_qwen2.py $(TINY_MODELS)
+	@.venvs/vllm/bin/python tests/fakes/tiny_qwen2.py $(TINY_MODELS)
 	@touch $@
 
-.venvs/align/.installed: .ci/engine-align.sh
-	@sh .ci/engine-align.sh $(PYTHON) .venvs/align
-	@touch $@
+engines: ## Every engine's environment that installs here, kept between runs: half an hour and 12 GB at first. ENGINES_SECONDS=1200 bounds it.
+	@sh .ci/engines.sh $(MAKE) $(ENGINES_SECONDS) $(ENGINES)
 
 engine-align: .venvs/align/.installed ## wav2vec2 for alignment, in an environment of its own: MALHA_ALIGN_PYTHON=.venvs/align/bin/python
 
-.venvs/paddleocr/.installed: .ci/engine-paddleocr.sh constraints.txt
-	@sh .ci/engine-paddleocr.sh $(PYTHON) .venvs/paddleocr
-	@touch $@
-
 engine-paddleocr: .venvs/paddleocr/.installed ## PaddleOCR in an environment of its own: MALHA_OCR_ENGINE=paddleocr MALHA_PADDLEOCR_PYTHON=.venvs/paddleocr/bin/python
 
-$(COQUI)/.installed: .ci/engine-coqui.sh .ci/requirements-coqui.txt
-	@sh .ci/engine-coqui.sh $(VLLM_PYTHON) $(COQUI)
-	@touch $@
+engine-pyannote: .venvs/pyannote/.installed ## pyannote.audio 4 in an environment of its own: MALHA_DIARIZE_ENGINE=pyannote MALHA_PYANNOTE_PYTHON=.venvs/pyannote/bin/python
 
 demo: $(VENV)/.base ## A live call, spoken, transcribed and shown. DEMO_LANG=pt or es pulls a Whisper model first.
 	@if [ "$(DEMO_LANG)" != en ]; then $(MAKE) --no-print-directory $(VENV)/.whisper; fi
@@ -86,19 +82,12 @@ bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
 	$(BIN)/malha bench live --sessions 200 --seconds 20 --engine null
 
 vllm-test-server: $(TINY_MODELS)/.tiny-qwen2 ## vLLM and a tiny model in .venvs, for the tests that are marked vllm: about three minutes.
-	@echo "$(VLLM)/bin/vllm serve $(TINY_MODELS)/tiny-qwen2"
+	@echo ".venvs/vllm/bin/vllm serve $(TINY_MODELS)/tiny-qwen2"
 
-engine-coqui: $(COQUI)/.installed ## coqui-tts (VITS, XTTS-v2, cloned voices) in .venvs/coqui, for malha serve synthesize: about five minutes.
-	@echo "$(COQUI)/bin/malha serve synthesize, with MALHA_SYNTHESIZE_ENGINE=coqui"
+engine-coqui: .venvs/coqui/.installed ## coqui-tts (VITS, XTTS-v2, cloned voices) in .venvs/coqui, for malha serve synthesize: about five minutes.
+	@echo ".venvs/coqui/bin/malha serve synthesize, with MALHA_SYNTHESIZE_ENGINE=coqui"
 
-.venvs/diarize/.installed:
-	@test -x .venvs/diarize/bin/python || $(VLLM_PYTHON) -m venv .venvs/diarize
-	.venvs/diarize/bin/pip install -q torch==2.13.0
-	.venvs/diarize/bin/pip install -q librosa webrtcvad-wheels
-	.venvs/diarize/bin/pip install -q --no-deps resemblyzer==0.1.4
-	@touch $@
-
-engine-resemblyzer: .venvs/diarize/.installed ## resemblyzer on PyTorch in .venvs/diarize: only for the tests that compare with it.
+engine-resemblyzer: .venvs/resemblyzer/.installed ## resemblyzer on PyTorch in .venvs/resemblyzer: only for the tests that compare with it.
 
 generate: $(VENV)/.dev ## Code from the contracts, .env.example from the settings.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh .ci/generate.sh .

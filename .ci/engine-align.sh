@@ -8,7 +8,7 @@ rm -rf "$venv"
 pip="$venv/bin/python -m pip install -qq --disable-pip-version-check"
 echo "[2/3] torch and transformers: half a gigabyte to fetch where pip finds torch's CPU build, 3 otherwise"
 $pip torch==2.13.0
-$pip 'transformers>=5,<6'
+$pip --no-deps -r .ci/requirements-align.txt
 echo "[3/3] Malha's worker"
 $pip --no-deps --editable ./services
 "$venv/bin/python" -c 'import malha.transcribe.engines.wav2vec2_align_worker' > /dev/null 2>&1 \

@@ -4,7 +4,7 @@ set -eu
 python=$1 venv=$2
 pip() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$@"; }
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null \
-  || { echo "malha: engine coqui needs Python 3.11 or later: make engine-coqui PYTHON=/path/to/python3.11" >&2; exit 1; }
+  || { echo "malha: engine coqui needs Python 3.11 or later: make engine-coqui ENGINE_PYTHON=/path/to/python3.11" >&2; exit 1; }
 echo "[1/3] $venv: an environment of its own"
 rm -rf "$venv"
 "$python" -m venv "$venv"

@@ -7,10 +7,9 @@ echo "[1/3] $venv: an environment of its own"
 rm -rf "$venv"
 "$python" -m venv "$venv"
 pip="$venv/bin/python -m pip install -qq --disable-pip-version-check"
-echo "[2/3] PaddleOCR and ONNX Runtime"
-$pip 'paddleocr>=3.7,<4' "$(grep '^onnxruntime==' constraints.txt)"
-echo "[3/3] rapidocr's wheel, for the models in it, and Malha's worker"
-$pip --no-deps "$(grep '^rapidocr==' constraints.txt)"
+echo "[2/3] PaddleOCR, ONNX Runtime, and rapidocr's wheel for the models in it"
+$pip --no-deps -r .ci/requirements-paddleocr.txt
+echo "[3/3] Malha's worker"
 $pip --no-deps --editable ./services
 "$venv/bin/python" -c 'import malha.ocr.engines.paddleocr_worker, paddleocr' > /dev/null 2>&1 \
   || { echo "malha: PaddleOCR is installed and does not start: $venv/bin/python -c 'import paddleocr'" >&2; exit 1; }

@@ -3,13 +3,16 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from fakes.postgres import Postgres, postgres_server
 from fakes.vllm import RunningVllm, running_vllm
@@ -40,7 +43,17 @@ OTHER_TOKEN = "other-token"
 AUTHORIZED = (("authorization", f"Bearer {TOKEN}"),)
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-_exercised: set[str] = set()
+PRODUCTION_ENGINES = ("coqui", "faster-whisper", "openai", "paddleocr", "pyannote", "resemblyzer-torch", "vllm", "wav2vec2")
+"""Named at the run's end, exercised or not."""
+
+hypothesis_settings.register_profile(
+    "malha", deadline=None
+)  # the machine may be busy: what must be quick is measured, not guessed from one example
+hypothesis_settings.load_profile("malha")
+
+_exercised: Counter[str] = Counter()
+_skipped: dict[str, str] = {}
+_failed: set[str] = set()
 
 
 @pytest.fixture(scope="session")
@@ -191,9 +204,9 @@ BROWSER_FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    """An empty page of a real, headless Chromium."""
+@contextmanager
+def empty_page() -> Iterator[Any]:
+    """An empty page of a real, headless Chromium; skips where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -204,6 +217,13 @@ def page() -> Iterator[Any]:
             yield browser.new_page()
         finally:
             browser.close()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    """One for the tests of a module."""
+    with empty_page() as page:
+        yield page
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -217,10 +237,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    engines = [value for key, value in report.user_properties if key == "engine"]
     if report.when == "call" and report.passed:
-        _exercised.update(value for key, value in report.user_properties if key == "engine")
+        _exercised.update(engines)
+    elif report.skipped and isinstance(report.longrepr, tuple):
+        for name in engines:
+            _skipped.setdefault(name, report.longrepr[2].removeprefix("Skipped: "))
+    elif report.failed:
+        _failed.update(engines)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         item.user_properties.extend(("engine", name) for name in marker.args)
@@ -228,4 +255,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("engines really exercised")
-    terminalreporter.line(", ".join(sorted(_exercised)) or "none")
+    terminalreporter.line(", ".join(f"{name} ({count})" for name, count in sorted(_exercised.items())) or "none")
+    for name in sorted({*PRODUCTION_ENGINES, *_skipped, *_failed} - _exercised.keys()):
+        why = "its tests failed" if name in _failed else _skipped.get(name, "none of its tests was asked for")
+        terminalreporter.line(f"not exercised: {name}: {why}")

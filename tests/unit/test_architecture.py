@@ -28,6 +28,7 @@ ALLOWED = {
     **{capability: {"api", "runtime", "store", "text", capability} for capability in CAPABILITIES},
     "transcribe": {"api", "runtime", "store", "transcribe", "models"},
     "synthesize": {"api", "runtime", "store", "synthesize", "models"},
+    "diarize": {"api", "runtime", "store", "text", "diarize", "models"},
     "privacy": {"api", "runtime", "store", "privacy", "recording"},
     "edge": {"api", "runtime", "edge"},
     "sdk": {"sdk"},
