@@ -4,8 +4,9 @@ It computes no voice print itself: `hear` says which windows need one, and `labe
 is asked for by `grouping`, and taken by `regroup`. No clock and no engine: the same audio leads to the same turns.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -61,21 +62,23 @@ class Channel:
         self._labels: list[int] = []
         self._of_stretch: dict[int, list[int]] = {}
         """Windows by where their stretch begins."""
+        self._unlabelled: deque[int] = deque()
+        """Where the stretches begin of windows that were asked for and have no print yet."""
         self._stretches: list[Stretch] = []
         """Those that have ended."""
         self._dropped: set[int] = set()
         """Where those began that turned out to be nobody's."""
         self._settled: list[Span] = []
         self._settled_stretches = 0
-        """Spans of so many stretches, which only a grouping changes."""
+        """Spans of so many stretches, all of whose windows have their prints: only a grouping changes these."""
         self._grouped = 0
         self._told_frame = 0
         self._told_seconds: dict[int, float] = {}
 
     @property
-    def seconds(self) -> float:
+    def frames(self) -> int:
         """Audio heard."""
-        return self._finder.heard * FRAME_SECONDS
+        return self._finder.heard
 
     @property
     def speech_seconds(self) -> float:
@@ -103,6 +106,7 @@ class Channel:
     def label(self, jobs: Sequence[Job], prints: Array) -> None:
         """Take the prints of windows, in the order they were asked for."""
         for (window, _), embedding in zip(jobs, prints, strict=True):
+            self._unlabelled.popleft()
             if window.stretch in self._dropped:
                 continue
             self._of_stretch.setdefault(window.stretch, []).append(len(self._windows))
@@ -127,13 +131,13 @@ class Channel:
         self._settled, self._settled_stretches = [], 0
 
     def turns(self) -> list[Turn]:
-        """What has to be told of turns now."""
-        ended = [span for stretch in self._stretches[self._settled_stretches :] for span in self._spans(stretch)]
-        self._settled_stretches = len(self._stretches)
-        rest = bridged(chain(self._settled[-1:], ended))
-        self._settled[-1:] = rest
-        going = self._finder.open
-        spans = self._settled if going is None else [*self._settled[:-1], *bridged(chain(self._settled[-1:], self._spans(going)))]
+        """What has to be told of turns now. What windows without a print change in them comes with a later call."""
+        ended = self._stretches[self._settled_stretches :]
+        complete = ended if self._alone else list(takewhile(self._is_labelled, ended))
+        self._settled_stretches += len(complete)
+        self._settled[-1:] = self._continued(complete)
+        going = [self._finder.open] if self._finder.open is not None else []
+        spans = [*self._settled[:-1], *self._continued([*ended[len(complete) :], *going])]
         self._told_frame = self._finder.heard
         return self._turns.update(spans)
 
@@ -172,7 +176,9 @@ class Channel:
                 del kept[first:]
 
     def _jobs(self, windows: Iterable[Window]) -> list[Job]:
-        return [Job(window, self._cut(window)) for window in windows]
+        jobs = [Job(window, self._cut(window)) for window in windows]
+        self._unlabelled.extend(job.window.stretch for job in jobs)
+        return jobs
 
     def _cut(self, window: Window) -> bytes:
         start, end = (frame * FRAME_SAMPLES - self._audio_from for frame in (window.start, window.end))
@@ -185,6 +191,14 @@ class Channel:
         spare = first * FRAME_SAMPLES - self._audio_from
         if spare > 0:
             self._audio, self._audio_from = self._audio[spare:], self._audio_from + spare
+
+    def _is_labelled(self, stretch: Stretch) -> bool:
+        """Whether all windows of a stretch that has ended have their prints, which come in the order of time."""
+        return not self._unlabelled or stretch.start < self._unlabelled[0]
+
+    def _continued(self, stretches: Iterable[Stretch]) -> list[Span]:
+        """The last span that is settled, and those of further stretches."""
+        return bridged(chain(self._settled[-1:], *map(self._spans, stretches)))
 
     def _spans(self, stretch: Stretch) -> list[Span]:
         if self._alone:

@@ -50,9 +50,8 @@ def group(prints: Array, seconds: Array, max_speakers: int = 0) -> Labels:
 
 def means(prints: Array, seconds: Array, labels: Labels) -> Array:
     """(voices, dimension) unit vectors: each voice's windows, weighted by their speech."""
-    sums = np.zeros((int(labels.max()) + 1, prints.shape[1]), np.float32)
-    np.add.at(sums, labels, prints * seconds[:, None])
-    return normalised(sums)
+    belongs = labels == np.arange(int(labels.max()) + 1)[:, None]
+    return normalised((belongs * seconds) @ prints)
 
 
 def normalised(vectors: Array) -> Array:

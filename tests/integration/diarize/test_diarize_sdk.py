@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from fakes.diarize_engine import NullDiarizeEngine
+from fakes.serving import served
 from fakes.talkers import RATE, pause, wav
 from malha.diarize.service import DiarizeService
 from malha.diarize.settings import DiarizeSettings
-from malha.runtime.auth import Authenticator
 from malha.runtime.scopes import ALL_SCOPES
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import InvalidRequest, Malha, MalhaSync, NotFound, SpeakerMatch, Turn
 from malha.store.database import Database
@@ -24,15 +23,9 @@ from malha.store.tokens import Tokens
 async def place(settings: RuntimeSettings, database: Database) -> AsyncIterator[tuple[str, str]]:
     """(target, token)."""
     tokens = Tokens(database)
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
     service = DiarizeService(NullDiarizeEngine(), DiarizeSettings(_env_file=None), database)
-    server = Server([service], [], settings, authenticator)
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        yield f"127.0.0.1:{port}", (await tokens.create("acme", actor="test", scopes=ALL_SCOPES))[0]
-    finally:
-        await server.stop()
+    async with served([service], settings, tokens) as server:
+        yield server.target, (await tokens.create("acme", actor="test", scopes=ALL_SCOPES))[0]
 
 
 async def test_recordings_and_enrolled_speakers(place: tuple[str, str], tmp_path: Path) -> None:

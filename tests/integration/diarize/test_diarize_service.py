@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from conftest import AUTHORIZED, TOKEN
 
+from fakes.serving import served
 from fakes.talkers import RATE, Talkers, pause
 from malha.api.common.v1 import media_pb2
 from malha.api.diarize.v1 import diarize_pb2 as api
@@ -20,10 +21,8 @@ from malha.bench.der import Talk, errors
 from malha.diarize.engines.resemblyzer import ResemblyzerEngine
 from malha.diarize.service import DiarizeService
 from malha.diarize.settings import DiarizeSettings
-from malha.runtime.auth import Authenticator
 from malha.runtime.durations import seconds
 from malha.runtime.errors import MalhaError
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 
@@ -113,15 +112,9 @@ async def client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clie
     )
     diarize = DiarizeSettings(_env_file=None, diarize_max_seconds=MAX_SECONDS, diarize_max_streams=3)
     engine = ResemblyzerEngine(diarize)
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir)
-    server = Server([DiarizeService(engine, diarize, None)], [], settings, authenticator)
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(DiarizeServiceStub(channel), engine)
-    finally:
-        await server.stop()
+    service = DiarizeService(engine, diarize, None)
+    async with served([service], settings) as server, grpc.aio.insecure_channel(server.target) as channel:
+        yield Client(DiarizeServiceStub(channel), engine)
 
 
 def pieces(samples: np.ndarray, seconds_each: float = 0.1, rate: int = RATE) -> list[bytes]:

@@ -11,7 +11,7 @@ from malha.diarize.engines.resemblyzer_mel import mel_spectrogram
 from malha.diarize.engines.resemblyzer_network import Network, levelled
 from malha.diarize.engines.resemblyzer_weights import COMMAND, find, read
 
-VENV = REPOSITORY / ".venvs" / "diarize" / "bin" / "python"
+VENV = REPOSITORY / ".venvs" / "resemblyzer" / "bin" / "python"
 TOLERANCE = 1e-4
 
 
@@ -41,7 +41,7 @@ def recorded(shared_data: Path) -> dict[str, np.ndarray]:
     return {f"recorded{second}": samples[second * 16_000 :][:25_600] for second in (7, 11, 22)}
 
 
-@pytest.mark.engine("resemblyzer")
+@pytest.mark.engine("resemblyzer", "resemblyzer-torch")
 def test_prints_are_those_of_pytorch(network: Network, shared_data: Path, tmp_path: Path) -> None:
     if not VENV.exists():
         pytest.skip(f"{VENV} is absent: make engine-resemblyzer")

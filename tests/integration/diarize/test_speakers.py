@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 
+from fakes.serving import served
 from fakes.talkers import RATE, Talkers, pause, wav
 from malha.api.common.v1 import media_pb2
 from malha.api.diarize.v1 import diarize_pb2 as api
@@ -17,11 +18,9 @@ from malha.api.diarize.v1.diarize_pb2_grpc import DiarizeServiceStub
 from malha.diarize.engines.resemblyzer import ResemblyzerEngine
 from malha.diarize.service import DiarizeService
 from malha.diarize.settings import DiarizeSettings
-from malha.runtime.auth import Authenticator
 from malha.runtime.durations import seconds
 from malha.runtime.errors import MalhaError
 from malha.runtime.scopes import ALL_SCOPES
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.store.database import Database
@@ -97,17 +96,11 @@ async def callers(settings: RuntimeSettings, database: Database) -> AsyncIterato
     """Of two tenants."""
     diarize = DiarizeSettings(_env_file=None)
     tokens = Tokens(database)
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
-    server = Server([DiarizeService(ResemblyzerEngine(diarize), diarize, database)], [], settings, authenticator)
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            stub = DiarizeServiceStub(channel)
-            made = [(await tokens.create(tenant, actor="test", scopes=ALL_SCOPES))[0] for tenant in ("acme", "globex")]
-            yield Caller(stub, database, made[0], "acme"), Caller(stub, database, made[1], "globex")
-    finally:
-        await server.stop()
+    service = DiarizeService(ResemblyzerEngine(diarize), diarize, database)
+    async with served([service], settings, tokens) as server, grpc.aio.insecure_channel(server.target) as channel:
+        stub = DiarizeServiceStub(channel)
+        made = [(await tokens.create(tenant, actor="test", scopes=ALL_SCOPES))[0] for tenant in ("acme", "globex")]
+        yield Caller(stub, database, made[0], "acme"), Caller(stub, database, made[1], "globex")
 
 
 async def refusal(asked: Any) -> MalhaError:

@@ -120,3 +120,22 @@ def test_windows_have_the_audio_of_their_time(step: int) -> None:
     assert len(jobs) >= 6
     for window, pcm in jobs:
         np.testing.assert_array_equal(np.frombuffer(pcm, np.int16), samples[window.start * 320 : window.end * 320])
+
+
+def test_a_print_that_comes_after_its_stretch_has_ended_amends_the_turn() -> None:
+    """The first window of a stretch says it is the loud one's, a later one, heard during the next stretch, whose the rest of it is."""
+    samples = np.concatenate([silence(0.5), voice(1.5, loudness=LOUD), voice(1.8, loudness=SOFT, seed=3), silence(0.5), voice(2.0, seed=4)])
+    channel, known, late = Channel(max_speakers=2), {}, []
+    for at in range(0, len(samples), 1_600):
+        for job in channel.hear(samples[at : at + 1_600]):
+            if late or job.window.start != job.window.stretch:
+                late.append(job)
+            else:
+                channel.label([job], prints([job]))
+        known |= {turn.id: turn for turn in channel.turns()}
+    assert [turn.speaker for turn in known.values() if turn.start < 3.0] == [1]
+    channel.label(late, prints(late))
+    known |= {turn.id: turn for turn in channel.turns()}
+    told = sorted((turn.start, turn.speaker) for turn in known.values() if turn.speaker and turn.start < 3.5)
+    assert [speaker for _, speaker in told] == [1, 2]
+    assert told[1][0] == pytest.approx(2.0, abs=0.5)

@@ -16,14 +16,17 @@ from malha.diarize.engine import Capabilities, DiarizationConfig, Turn, VoicePri
 from malha.diarize.engines.resemblyzer_messages import Grouping, Windows, WorkerOptions
 from malha.diarize.engines.resemblyzer_weights import COMMAND, PACKAGE, find
 from malha.diarize.settings import DiarizeSettings
+from malha.diarize.windows import WINDOW_FRAMES, Window
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.host import EngineHost, HostOptions
 
 NAME: Final = "resemblyzer"
 ASK_SECONDS: Final = 60.0
 """For an answer of the worker, whoever else it works for."""
-LIVE_WINDOWS: Final = 3
-"""Of a live stream, but for the first of a stretch: three at once cost little more than two."""
+FIRST_FRAMES: Final = WINDOW_FRAMES
+"""After the start of a stretch of a live stream its first window is due: the turn is told within two seconds."""
+LATER_FRAMES: Final = 90
+"""After its end any other is, which may amend what was told. One that is due takes along all that wait: alone it costs 12 ms, in company 2."""
 BACKGROUND_WINDOWS: Final = 32
 """Windows of a recording asked for at once."""
 
@@ -102,10 +105,10 @@ class _Stream:
                 await self._label()
             return []
         over = self._channel.stretches != ended
-        if over or len(self._waiting) >= LIVE_WINDOWS or any(job.window.start == job.window.stretch for job in self._waiting):
+        if any(_due_frame(job.window) <= self._channel.frames for job in self._waiting):
             await self._label()
             await self._regroup(last=False)
-        elif not self._channel.due:
+        elif not (over or self._channel.due):
             return []
         return [*self._channel.turns(), *(self._channel.prints() if self._config.prints else ())]
 
@@ -127,6 +130,11 @@ class _Stream:
             most = self._config.max_speakers
             groups = await _groups(self._host, grouping.prints, grouping.seconds, most, background=self._config.background)
             self._channel.regroup(groups)
+
+
+def _due_frame(window: Window) -> int:
+    """The frame of a live stream at which a window's print is asked for at the latest."""
+    return window.start + FIRST_FRAMES if window.start == window.stretch else window.end + LATER_FRAMES
 
 
 async def _prints(host: EngineHost, jobs: Sequence[Job], *, background: bool) -> Array:
