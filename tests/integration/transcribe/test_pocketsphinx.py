@@ -14,8 +14,11 @@ from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLangua
 from malha.synthesize.engine import SpeechConfig
 from malha.synthesize.engines.espeak import EspeakEngine
 from malha.synthesize.settings import SynthesizeSettings
+from malha.transcribe import language_model
 from malha.transcribe.engine import Hypothesis, RecognitionConfig
 from malha.transcribe.engines.pocketsphinx import PocketSphinxEngine
+from malha.transcribe.engines.pocketsphinx_messages import Words, WorkerOptions
+from malha.transcribe.engines.pocketsphinx_worker import PocketSphinxWorker
 from malha.transcribe.settings import TranscribeSettings
 
 pytestmark = pytest.mark.engine("pocketsphinx")
@@ -91,6 +94,28 @@ async def test_what_was_heard_before_changes_nothing(engine: PocketSphinxEngine,
     await hear(engine, await speak("Please wait a moment while I check the information in our system.", "en-us+f3"))
     await hear(engine, (np.random.default_rng(1).standard_normal(32_000) * 6000).astype(np.int16).tobytes())
     assert (await hear(engine, spoken))[-1].text == first
+
+
+async def test_one_decoder_tells_the_same_words_times_and_confidences_of_the_same_audio(spoken: bytes) -> None:
+    means, model, dictionary = language_model.MEANS, language_model.MODEL, language_model.DICTIONARY
+    worker = PocketSphinxWorker(WorkerOptions(str(model), str(dictionary), str(means), 1.0))
+    noise = (np.random.default_rng(2).standard_normal(32_000) * 6000).astype(np.int16).tobytes()
+    first, between, again = (decode(worker, pcm) for pcm in (spoken, noise + spoken, spoken))
+    assert len(first.words) > 5
+    assert between.words != first.words
+    assert again == first, "nothing of what was between is left in the decoder"
+
+
+def decode(worker: PocketSphinxWorker, pcm: bytes) -> Words:
+    """On the decoder that the worker has: one, as no two utterances are open together."""
+    stream = worker.open(False)
+    for at in range(0, len(pcm), 3200):
+        for _ in stream.feed(pcm[at : at + 3200]):
+            pass
+    [final] = stream.finish()
+    stream.close()
+    assert isinstance(final, Words)
+    return final
 
 
 async def test_a_live_utterance_goes_before_background_ones_that_came_first(engine: PocketSphinxEngine, spoken: bytes) -> None:

@@ -48,7 +48,7 @@ class Conditioning:
         samples = np.frombuffer(pcm, np.int16)
         noise = _pink_noise()
         start = position % _NOISE_SAMPLES
-        wanted = np.take(noise, range(start, start + samples.size), mode="wrap")
+        wanted = np.take(noise, np.arange(start, start + samples.size), mode="wrap")
         mixed = samples + wanted * np.float32(self.noise * _FULL_SCALE)
         return np.clip(np.rint(mixed), -32_768, 32_767).astype(np.int16).tobytes()
 
