@@ -27,6 +27,8 @@ MOST_WAITING: Final = 256
 BACKOFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 FINISH_SECONDS: Final = 4.0
 """How long the end of a call waits for the last advice: the ladder's 1.6 s and what comes after it."""
+END_SECONDS: Final = 1.0
+"""Within which a closed stream has its status."""
 NEVER: Final = frozenset(
     {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND}
 )
@@ -136,6 +138,7 @@ class CallInsights:
                     self._known.add(response.insight.id)
                     self._told(response.insight)
                 elif kind == "closed":
+                    await _ended(call)
                     return True
             await call.code()
             return False
@@ -156,3 +159,11 @@ class CallInsights:
                     self._waiting.popleft()
             self._wake.clear()
             await self._wake.wait()
+
+
+async def _ended(call: Any) -> None:
+    """A closed stream comes to its end: given up a moment before, it would count as cancelled over there."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            while await call.read() is not grpc.aio.EOF:
+                pass

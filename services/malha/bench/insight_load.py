@@ -23,7 +23,7 @@ ANSWER_SECONDS: Final = 20.0
 CONTEXT_WORDS: Final = 100
 """Said before a question: fewer than a policy would ask about by itself."""
 ENDS: Final = frozenset({"EMPTY", "UNSUPPORTED", "DUPLICATE", "NOT_IN_CATALOGUE", "PROMPT_TEXT", "FOREIGN_DATA", "UNSAFE_ADVICE"})
-"""Decisions after which nothing comes: the model answered, and its answer is not shown. After others the rule engine stands in."""
+"""Decisions after which nothing comes: of the model's answer, which is not shown, or of what should have stood in for it. After others the rule engine stands in."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Answers:
     model_ms: list[float] = field(default_factory=list)
     """To an insight of the model."""
     outcomes: Counter[str] = field(default_factory=Counter)
-    """``model``; ``stand-in``, and why; or why nothing was shown."""
+    """``model``; ``stand-in``, and why; or why nothing was shown: ``LATE, EMPTY`` where the model was late and the rule engine had nothing to say either."""
 
 
 async def ask_questions(target: str, token: str, language: str, turns: Sequence[Turn], calls: int, seconds: float, every: float) -> Answers:
@@ -154,14 +154,15 @@ async def _question(channel: grpc.aio.Channel, token: str, language: str, turns:
 
 
 async def _outcome(call: Any) -> str:
-    reason: str = ""
+    """How a question ended."""
+    reasons: list[str] = []
     while (response := await call.read()) is not grpc.aio.EOF:
         if response.HasField("insight"):
-            return "model" if response.insight.engine != "rules" else f"stand-in: {reason or 'no model'}"
+            return "model" if response.insight.engine != "rules" else f"stand-in: {', '.join(reasons) or 'no model'}"
         if response.HasField("decision") and not response.decision.fired:
-            reason = str(response.decision.reason)
-            if reason in ENDS:
-                return reason
+            reasons.append(str(response.decision.reason))
+            if reasons[-1] in ENDS:
+                return ", ".join(reasons)
     return "LOST"
 
 

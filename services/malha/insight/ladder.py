@@ -5,9 +5,10 @@ model's, once it comes, is kept and not shown.
 """
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
@@ -30,6 +31,16 @@ NO_MODEL: Final = "NO_MODEL"
 """A lost owner asked a model, and now there is none."""
 
 MakeAsk = Callable[[InsightType, Request], Ask]
+_Late = dict[uuid.UUID, asyncio.Task[Answer]]
+"""Questions that the model has and that were stood in for."""
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    id: uuid.UUID
+    kind: InsightType
+    put: bool = False
+    """Whether the model has it; until then it waits for one of the tenant's places."""
 
 
 class Ladder:
@@ -51,44 +62,59 @@ class Ladder:
             if not request.fallback:
                 self._telling.decide(Decision(False, "EMPTY", None, request.seq))
             self._telling.stored(turn)
-        else:
-            new = [self._question(kind, request, turn) for kind in request.types]
-            added = await self._telling.add(new)
-            self._telling.stored(turn)
-            self._put_now(turn)
-            await asyncio.gather(*(self.answer(each.id, each.type, request, turn) for each in new if each.id in added))
-        self._telling.settle_turn(turn, asked=True)
+            self._telling.settle_turn(turn, asked=True)
+            return
+        new = [self._question(kind, request, turn) for kind in request.types]
+        added = await self._telling.add(new)
+        self._telling.stored(turn)
+        await self._put([_Question(each.id, each.type) for each in new if each.id in added], request, turn)
 
     async def again(self, insight_id: uuid.UUID, kind: InsightType, request: Request, turn: Turn) -> None:
         """Put a question that a lost owner has not settled."""
+        question = _Question(insight_id, kind)
         if self._around.ask is None:
-            await self._stand_in(insight_id, "failed", NO_MODEL, None, kind, request, turn)
+            await self._stand_in(question, "failed", NO_MODEL, None, request, turn)
+            self._telling.settle_turn(turn, asked=True)
         else:
-            self._put_now(turn)
-            await self.answer(insight_id, kind, request, turn)
-        self._telling.settle_turn(turn, asked=True)
+            await self._put([question], request, turn)
 
-    async def answer(self, insight_id: uuid.UUID, kind: InsightType, request: Request, turn: Turn) -> None:
+    async def _put(self, questions: Sequence[_Question], request: Request, turn: Turn) -> None:
+        """Questions to the model, at once. Those it answers after their stand-ins are waited for when all are told: by then nobody waits for this."""
+        self._put_now(turn)
+        late = _Late()
+        try:
+            await asyncio.gather(*(self._answer(each, request, turn, late) for each in questions))
+            self._telling.settle_turn(turn, asked=True)
+            await self._keep_late(late)
+        finally:
+            for asked in late.values():
+                asked.cancel()
+
+    async def _answer(self, question: _Question, request: Request, turn: Turn, late: _Late) -> None:
         """One question to the model, with the ladder under it."""
         left = self._around.ladder_seconds - (monotonic() - turn.began)
-        asked = asyncio.create_task(self._asked(kind, request, turn), name="insight-model")
+        asked = asyncio.create_task(self._asked(question, request, turn), name="insight-model")
         try:
             done, _ = await asyncio.wait({asked}, timeout=max(left, 0))
             if not done:
-                self._telling.decide(Decision(False, "LATE", kind, request.seq))
-                await self._stand_in(insight_id, "late", "LATE", None, kind, request, turn)
-                await self._keep_late(insight_id, asked)
+                if question.put:
+                    late[question.id] = asked
+                else:
+                    asked.cancel()  # the place it waits for is better given to a question that can still be answered in time
+                self._telling.decide(Decision(False, "LATE", question.kind, request.seq))
+                await self._stand_in(question, "late", "LATE", None, request, turn)
                 return
             try:
                 answer = asked.result()
             except MalhaError as error:
-                metrics.INSIGHTS.labels(kind.value, "failed").inc()
-                self._telling.decide(Decision(False, error.reason, kind, request.seq))
-                await self._stand_in(insight_id, "failed", error.reason, None, kind, request, turn)
+                metrics.INSIGHTS.labels(question.kind.value, "failed").inc()
+                self._telling.decide(Decision(False, error.reason, question.kind, request.seq))
+                await self._stand_in(question, "failed", error.reason, None, request, turn)
                 return
         finally:
-            asked.cancel()
-        await self._answered(insight_id, kind, request, answer, turn)
+            if question.id not in late:
+                asked.cancel()
+        await self._answered(question, request, answer, turn)
 
     def _put_now(self, turn: Turn) -> None:
         if turn.interaction is not None:
@@ -99,38 +125,39 @@ class Ladder:
         version, body = prompt_version(kind, self._analysis.language), {"trigger": request.trigger.value}
         return NewInsight(uuid7(), kind, request.seq, version, "pending", body, request.time, turn.id)
 
-    async def _asked(self, kind: InsightType, request: Request, turn: Turn) -> Answer:
+    async def _asked(self, question: _Question, request: Request, turn: Turn) -> Answer:
         """Wait for one of the tenant's places, then for the model."""
         assert self._around.ask is not None
         queued = monotonic()
         async with self._around.slots:
             began = monotonic()
+            question.put = True
             turn.stages["queue"] = began - queued
-            answer = await self._around.ask(self._make_ask(kind, request))
+            answer = await self._around.ask(self._make_ask(question.kind, request))
             turn.stages["model"] = monotonic() - began
         if turn.interaction is not None:
             turn.interaction.ai_responded_at = datetime.now(UTC)
             turn.interaction.raw_response = answer.raw or turn.interaction.raw_response
         return answer
 
-    async def _keep_late(self, insight_id: uuid.UUID, asked: asyncio.Task[Answer]) -> None:
-        """The model's answer comes after its stand-in: it is kept. The end of the call does not wait for it."""
+    async def _keep_late(self, late: _Late) -> None:
+        """The model's answers come after their stand-ins: they are kept. The end of the call does not wait for them."""
         task = asyncio.current_task()
         assert task is not None
         self.late.add(task)
         try:
-            answer = await asked
-            if self._around.store is not None and answer.draft is not None:
-                body = insight_body(answer.draft, engine=answer.model, degraded=False, stages={}, interaction_id=None)
-                await self._around.store.keep_late(insight_id, body)
-        except MalhaError:
-            return  # its row says that it was late
+            for insight_id, asked in late.items():
+                with contextlib.suppress(MalhaError):  # its row says that it was late
+                    answer = await asked
+                    if self._around.store is not None and answer.draft is not None:
+                        body = insight_body(answer.draft, engine=answer.model, degraded=False, stages={}, interaction_id=None)
+                        await self._around.store.keep_late(insight_id, body)
         finally:
             self.late.discard(task)
 
-    async def _answered(self, insight_id: uuid.UUID, kind: InsightType, request: Request, answer: Answer, turn: Turn) -> None:
+    async def _answered(self, question: _Question, request: Request, answer: Answer, turn: Turn) -> None:
         """The model answered in time."""
-        draft, reason = answer.draft, answer.reason
+        kind, draft, reason = question.kind, answer.draft, answer.reason
         if draft is not None and not reason and draft.confidence < self._around.thresholds[kind]:
             reason = "EMPTY"
         if draft is not None and not reason and self._analysis.repeats(draft):
@@ -140,22 +167,27 @@ class Ladder:
             metrics.INSIGHTS.labels(kind.value, status).inc()
             self._telling.decide(Decision(False, reason, kind, request.seq))
             if answer.failed:
-                await self._stand_in(insight_id, status, reason, answer, kind, request, turn)
+                await self._stand_in(question, status, reason, answer, request, turn)
             else:
-                await self._telling.settle(insight_id, status, reason, _kept(answer))
+                await self._telling.settle(question.id, status, reason, _kept(answer))
             return
         draft = replace(draft, trigger=request.trigger, seq=request.seq)
         message = insight_body(draft, engine=answer.model, degraded=answer.degraded, stages=turn.stages, interaction_id=turn.id)
-        if await self._telling.settle(insight_id, "shown", "", message):
-            self._telling.tell_new(insight_id, message, draft, turn)
+        if await self._telling.settle(question.id, "shown", "", message):
+            self._telling.tell_new(question.id, message, draft, turn)
 
-    async def _stand_in(
-        self, insight_id: uuid.UUID, status: str, reason: str, answer: Answer | None, kind: InsightType, request: Request, turn: Turn
-    ) -> None:
-        """End a question that has no good answer. The rule engine's takes its place in the same transaction: whoever comes to own the call finds both done, or neither."""
-        draft = next((each for each in request.fallback if each.type is kind and self._telling.wanted(each, turn)), None)
+    async def _stand_in(self, question: _Question, status: str, reason: str, answer: Answer | None, request: Request, turn: Turn) -> None:
+        """End a question that has no good answer. The rule engine's takes its place in the same transaction: whoever comes to own the call finds both done, or neither.
+
+        Where it has nothing to say either, or nothing new, that is told at once: no client waits for what will not come.
+        """
+        draft = next((each for each in request.fallback if each.type is question.kind), None)
+        if draft is None:
+            self._telling.decide(Decision(False, "EMPTY", question.kind, request.seq))
+        elif not self._telling.wanted(draft, turn):
+            draft = None
         new = self._telling.new(draft, STAND_IN, turn, degraded=True) if draft is not None else None
-        if await self._telling.settle(insight_id, status, reason, _kept(answer), new) and draft is not None and new is not None:
+        if await self._telling.settle(question.id, status, reason, _kept(answer), new) and draft is not None and new is not None:
             self._telling.tell_new(new.id, new.body, draft, turn)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 import grpc
 
 from malha.api.chat.v1 import chat_pb2, chat_pb2_grpc
+from malha.runtime.errors import NotFound
 
 KEEP_SECONDS: Final = 15.0
 ANSWER_SECONDS: Final = 1.0
@@ -26,14 +27,21 @@ class Models:
         """When it was asked, and engines by alias; the default first."""
 
     async def serving(self, alias: str, metadata: Metadata) -> bool:
-        """Whether a model stands behind an alias (empty: the configured one, else Chat's default)."""
+        """Whether a model stands behind an alias (empty: the configured one, else Chat's default).
+
+        Raises NotFound for an alias that a caller names and Chat does not have; while Chat is away nobody can tell.
+        """
         engines = await self._engines(metadata)
+        if alias and engines and alias not in engines:
+            engines = await self._engines(metadata, anew=True)
+            if engines and alias not in engines:
+                raise NotFound(f"there is no model of this name: there are {', '.join(engines)}", reason="MODEL_NOT_FOUND")
         wanted = alias or self._alias or next(iter(engines), "")
         return engines.get(wanted, EXTRACTIVE) != EXTRACTIVE
 
-    async def _engines(self, metadata: Metadata) -> dict[str, str]:
+    async def _engines(self, metadata: Metadata, *, anew: bool = False) -> dict[str, str]:
         asked, engines = self._known
-        if time.monotonic() - asked < KEEP_SECONDS and asked:
+        if time.monotonic() - asked < KEEP_SECONDS and asked and not anew:
             return engines
         try:
             stub = chat_pb2_grpc.ChatServiceStub(self._chat())

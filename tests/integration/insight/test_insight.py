@@ -204,6 +204,22 @@ async def test_an_unknown_policy_is_refused_with_those_there_are(serving: Servin
         assert "call_center" in error.message
 
 
+async def test_an_unknown_alias_is_refused_with_those_there_are(serving: Serving, model: FakeOpenAI) -> None:
+    async with serving(model) as place:
+        talk = Talk(place.channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk.open(alias="nonsense")
+        error = from_rpc_error(caught.value)
+        assert error.reason == "MODEL_NOT_FOUND"
+        assert "main" in error.message
+        assert (await Talk(place.channel).open(alias="main")).engine == "main"
+
+
+async def test_while_chat_is_away_any_alias_is_taken_and_rules_answer(serving: Serving) -> None:
+    async with serving() as place:
+        assert (await Talk(place.channel).open(alias="nonsense")).engine == "rules"
+
+
 async def rows(database: Database, query: str) -> list[dict[str, object]]:
     """What the tenant of the tests has."""
     async with database.app_tx() as connection:

@@ -12,13 +12,12 @@ from conftest import OTHER_TOKEN, TOKEN
 from integration.edge.conftest import running_edge
 from integration.insight.analysing import THREAT, Talk
 
+from fakes.serving import served
 from malha.insight.builtin_rules import builtin_rules
 from malha.insight.service import InsightService
 from malha.insight.settings import InsightSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import SERVICES, load_contracts
+from malha.runtime.contracts import SERVICES
 from malha.runtime.scopes import ALL_SCOPES
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.tokens import Tokens
@@ -39,25 +38,18 @@ class Rest:
 
 @pytest.fixture
 async def rest(database: Database, settings: RuntimeSettings, tmp_path: Path) -> AsyncIterator[Rest]:
-    load_contracts()
     tokens = Tokens(database)
     service = InsightService(database, lambda: grpc.aio.insecure_channel("127.0.0.1:1"), InsightSettings(_env_file=None))
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, tokens)
-    server = Server([service], [name for name in SERVICES if name != service.name], settings, authenticator)
-    port = await server.start()
-    await server.wait_serving()
     secret, _ = await tokens.create("default", actor="test", scopes=ALL_SCOPES)
-    try:
-        async with (
-            grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-            running_edge(tmp_path, f"127.0.0.1:{port}", TOKEN, grpc_port=port) as edge,
-            edge.client(token=secret) as admin,
-            edge.client() as mine,
-            edge.client(token=OTHER_TOKEN) as theirs,
-        ):
-            yield Rest(channel, admin, mine, theirs)
-    finally:
-        await server.stop()
+    async with (
+        served([service], settings, tokens, absent=[name for name in SERVICES if name != service.name]) as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+        running_edge(tmp_path, server.target, TOKEN, grpc_port=server.port) as edge,
+        edge.client(token=secret) as admin,
+        edge.client() as mine,
+        edge.client(token=OTHER_TOKEN) as theirs,
+    ):
+        yield Rest(channel, admin, mine, theirs)
 
 
 def told(answer: httpx.Response) -> tuple[int, str]:

@@ -22,6 +22,8 @@ from malha.runtime.errors import Unavailable
 
 SAID = "a minha fatura que veio com um valor muito alto neste mês de novembro"
 SUMMARY = InsightType.PARTIAL_SUMMARY
+NOT_WAITED_SECONDS = 30.0
+"""Less than the model takes in these tests."""
 
 
 class Given:
@@ -92,11 +94,49 @@ async def test_a_model_that_is_late_is_stood_in_for_and_not_waited_for_at_the_en
     given = Given(ask, ladder=ladder)
     given.say()
     given.session.trigger()
-    await given.session.finish()
+    async with asyncio.timeout(NOT_WAITED_SECONDS):
+        await given.session.finish()
     assert [(each.engine, each.degraded) for each in given.insights] == [("rules", True)]
     assert "LATE" in given.reasons
     await given.session.close()
     assert cancelled.is_set() or not ladder
+
+
+async def test_a_late_question_nothing_stands_in_for_is_over_at_once() -> None:
+    async def ask(_: Ask) -> Answer:
+        await asyncio.sleep(60)
+        return answer()
+
+    given = Given(ask, ladder=0.05)
+    given.say("tá bom")
+    given.session.trigger()
+    async with asyncio.timeout(NOT_WAITED_SECONDS):
+        await given.session.finish()
+    assert not given.insights
+    assert given.reasons[-2:] == ["LATE", "EMPTY"]
+    await given.session.close()
+
+
+async def test_a_question_that_still_waits_for_its_place_when_it_is_late_is_not_put() -> None:
+    asked, going = list[str](), asyncio.Event()
+
+    async def ask(question: Ask) -> Answer:
+        asked.append(question.request.window[-1].text)
+        await going.wait()
+        return answer()
+
+    given = Given(ask, ladder=0.1)
+    first, second = SAID, "eu liguei na semana passada e ninguém resolveu o problema da cobrança"
+    for text in (first, second):
+        given.say(text)
+        given.session.trigger()
+    async with asyncio.timeout(NOT_WAITED_SECONDS):
+        await given.session.finish()
+    assert given.reasons.count("LATE") == 2
+    going.set()
+    await asyncio.sleep(0.05)
+    assert asked == [first], "the tenant has one place, and the second question was over before it was free"
+    await given.session.close()
 
 
 @pytest.mark.parametrize(
