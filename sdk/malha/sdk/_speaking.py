@@ -40,14 +40,7 @@ class Speaking:
 
         The iteration raises the text's own errors and MalhaError.
         """
-        settings = SpeechSettings(
-            voice=voice,
-            language=language,
-            format=make_speech_format(encoding, sample_rate),
-            speed=speed,
-            reference_audio=reference_audio,
-            consent_id=consent_id,
-        )
+        settings = _settings(voice, language, encoding, sample_rate, speed, reference_audio, consent_id)
         return SpeechStream(self._connection, settings, text, self._streams)
 
     def speak(
@@ -67,14 +60,7 @@ class Speaking:
 
         As ``say``, for whom somebody waits: where no more text comes for ``pause_seconds``, what there is is spoken, whole sentence or not.
         """
-        settings = SpeechSettings(
-            voice=voice,
-            language=language,
-            format=make_speech_format(encoding, sample_rate),
-            speed=speed,
-            reference_audio=reference_audio,
-            consent_id=consent_id,
-        )
+        settings = _settings(voice, language, encoding, sample_rate, speed, reference_audio, consent_id)
         return SpeechStream(self._connection, settings, text, self._streams, pause_seconds)
 
     async def synthesize(
@@ -100,3 +86,17 @@ class Speaking:
         )
         async with stream:
             return await speech.gather(stream)
+
+
+def _settings(
+    voice: str, language: str, encoding: str, sample_rate: int | None, speed: float | None, reference_audio: bytes, consent_id: str
+) -> SpeechSettings:
+    """Raises InvalidRequest."""
+    return SpeechSettings(
+        voice=voice,
+        language=language,
+        format=make_speech_format(encoding, sample_rate),
+        speed=speed,
+        reference_audio=reference_audio,
+        consent_id=consent_id,
+    )

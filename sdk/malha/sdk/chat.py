@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import betterproto2
-import grpc
 
 from malha.sdk._call_settings import check_choice
+from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import seconds
 from malha.sdk._gen.malha.api.chat import v1 as chat
-from malha.sdk._rpc import Rpc
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
 from malha.sdk.errors import FailedPrecondition, MalhaError, QuotaExceeded, ServerError, Unavailable
 
@@ -23,7 +21,6 @@ __all__ = ["ChatAnswer", "ChatDelta", "ChatMessage", "ChatModel", "ChatRole", "C
 ChatRole = Literal["user", "assistant"]
 """Who wrote a message."""
 
-_METHOD = "/malha.api.chat.v1.ChatService/Chat"
 _AUTHORS: Mapping[str, chat.Author] = {"user": chat.Author.USER, "assistant": chat.Author.ASSISTANT}
 _FAILURES: Mapping[str, type[MalhaError]] = {
     "BUDGET_EXHAUSTED": QuotaExceeded,
@@ -152,21 +149,19 @@ class ChatSettings:
         )
 
 
-class ChatStream(EventStream[ChatDelta | ChatAnswer]):
+class ChatStream(ClosingStream[ChatDelta | ChatAnswer]):
     """An answer as it is made, by ``Malha.chat``: ChatDelta after ChatDelta, at last the ChatAnswer. Leaving the loop, or the ``async with``
     block, stops the model.
     """
 
+    _method = "/malha.api.chat.v1.ChatService/Chat"
+    _cut_short = "the server ended the answer before it was whole"
+
     def __init__(self, connection: Connection, requests: list[chat.ChatRequest], running: set[EventStream[Any]]) -> None:
-        super().__init__(running)
-        self._connection = connection
+        super().__init__(connection, running)
         self._requests = requests
         self._opened = chat.Opened()
         self._text: list[str] = []
-        self._closed = False
-
-    def _connect(self) -> Rpc:
-        return self._connection.stream(_METHOD)
 
     async def _produce(self) -> None:
         for request in self._requests:
@@ -208,11 +203,6 @@ class ChatStream(EventStream[ChatDelta | ChatAnswer]):
             message_id=end.message_id,
             retry_after_seconds=None if end.retry_after is None else end.retry_after.total_seconds(),
         )
-
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is not None:
-            return error_from(error, self._connection.target)
-        return None if self._closed else ServerError("the server ended the answer before it was whole", reason="ENDED_EARLY")
 
 
 async def gather(stream: ChatStream) -> ChatAnswer:

@@ -1,22 +1,19 @@
 """Who spoke when, as it is heard or of a whole recording, and the speakers that are enrolled."""
 
 import datetime as dt
-import io
-import wave
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import betterproto2
-import grpc
 
+from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import engine_from, seconds
 from malha.sdk._format import Format
 from malha.sdk._gen.malha.api.diarize import v1 as api
-from malha.sdk._rpc import Rpc
+from malha.sdk._pages import all_pages
 from malha.sdk._source import AudioInput
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
 from malha.sdk.errors import InvalidRequest, ServerError
 from malha.sdk.events import Engine
@@ -106,30 +103,29 @@ class DiarizationSettings:
         )
 
 
-class DiarizationStream(EventStream[DiarizationEvent]):
+class DiarizationStream(ClosingStream[DiarizationEvent]):
     """Turns as they are heard, by ``Malha.diarize_live``. Leaving the loop, or the ``async with`` block, stops it."""
 
+    _method = f"{_SERVICE}/Diarize"
+    _cut_short = "the server ended before all was labelled"
+
     def __init__(self, connection: Connection, settings: DiarizationSettings, audio: AudioInput, running: set[EventStream[Any]]) -> None:
-        super().__init__(running)
-        self._connection = connection
+        super().__init__(connection, running)
         self._settings = settings
         self._audio = audio
-        self._closed: api.Closed | None = None
+        self._figures = api.Closed()
         self.engine = Engine("", "")
         """Who labels; nameless until the server has answered."""
 
     @property
     def duration_seconds(self) -> float:
         """Of the audio; 0 until all is labelled."""
-        return seconds(self._closed.audio) if self._closed else 0.0
+        return seconds(self._figures.audio)
 
     @property
     def speech_seconds(self) -> float:
         """Speech in it; 0 until all is labelled."""
-        return seconds(self._closed.speech) if self._closed else 0.0
-
-    def _connect(self) -> Rpc:
-        return self._connection.stream(f"{_SERVICE}/Diarize")
+        return seconds(self._figures.speech)
 
     async def _produce(self) -> None:
         await self._write(self._settings.to_message())
@@ -157,15 +153,10 @@ class DiarizationStream(EventStream[DiarizationEvent]):
                 scores = {candidate.speaker_id: candidate.score for candidate in event.all}
                 return SpeakerMatch(event.speaker, event.top, event.score, scores, seconds(event.speech))
             case api.Closed():
-                self._closed = event
+                self._closed, self._figures = True, event
             case _:
                 pass
         return None
-
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is not None:
-            return error_from(error, self._connection.target)
-        return None if self._closed else ServerError("the server ended before all was labelled", reason="ENDED_EARLY")
 
 
 async def gather(stream: DiarizationStream) -> Diarization:
@@ -194,46 +185,19 @@ async def enroll(connection: Connection, speaker_id: str, wav: bytes, consent_id
 
 async def speakers(connection: Connection) -> tuple[EnrolledSpeaker, ...]:
     """All who are enrolled."""
-    found: list[EnrolledSpeaker] = []
-    token = ""
-    while True:
+
+    async def page(token: str) -> tuple[Iterable[EnrolledSpeaker], str]:
         request = api.ListSpeakersRequest(page_size=_PAGE, page_token=token)
         answer = await connection.unary(f"{_SERVICE}/ListSpeakers", request, api.ListSpeakersResponse)
-        found += map(_speaker, answer.speakers)
-        token = answer.next_page_token
-        if not token:
-            return tuple(found)
+        return map(_speaker, answer.speakers), answer.next_page_token
+
+    return await all_pages(page)
 
 
 async def delete_speaker(connection: Connection, speaker_id: str) -> None:
     """Forget a speaker."""
     request = api.DeleteSpeakerRequest(speaker_id=speaker_id)
     await connection.unary(f"{_SERVICE}/DeleteSpeaker", request, api.DeleteSpeakerResponse, idempotent=False)
-
-
-def wav_of(pcm: bytes, sample_rate: int) -> bytes:
-    """PCM16 of one channel as a WAV file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(sample_rate)
-        writer.writeframes(pcm)
-    return file.getvalue()
-
-
-def read_wav(content: bytes) -> tuple[bytes, int, int]:
-    """(PCM16, sample rate, channels) of a WAV file. Raises InvalidRequest."""
-    try:
-        with wave.open(io.BytesIO(content)) as file:
-            if file.getsampwidth() == 2 and file.getnchannels() in {1, 2}:
-                return file.readframes(file.getnframes()), file.getframerate(), file.getnchannels()
-    except (wave.Error, EOFError) as error:
-        raise InvalidRequest(_NO_WAV, reason="UNSUPPORTED_FORMAT") from error
-    raise InvalidRequest(_NO_WAV, reason="UNSUPPORTED_FORMAT")
-
-
-_NO_WAV = "this is no WAV file of 16-bit PCM with one or two channels; transcribe(..., diarize=True) takes any recording"
 
 
 def _speaker(kept: api.Speaker) -> EnrolledSpeaker:

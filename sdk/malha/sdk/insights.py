@@ -6,25 +6,22 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import betterproto2
-import grpc
 
 from malha.sdk._administration import type_message
 from malha.sdk._call_settings import check_choice
+from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import insight_from
 from malha.sdk._gen.malha.api.common import v1 as common
 from malha.sdk._gen.malha.api.insight import v1 as api
-from malha.sdk._rpc import Rpc
+from malha.sdk._pages import all_pages
 from malha.sdk._source import items_of
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
-from malha.sdk.errors import ServerError
 from malha.sdk.events import Insight, Segment
 from malha.sdk.live import FeedbackAction
 
 __all__ = ["AnalysisEvent", "AnalysisInput", "AnalysisOpened", "AnalysisSource", "AnalysisStream", "Decision", "InsightFeedback", "Tick"]
 
-_METHOD = "/malha.api.insight.v1.InsightService/Analyze"
 _LIST = "/malha.api.insight.v1.InsightService/ListInsights"
 _PAGE = 1000
 _ROLES = {"agent": common.Role.AGENT, "customer": common.Role.CUSTOMER, "": common.Role.UNSPECIFIED}
@@ -109,19 +106,17 @@ class AnalysisSettings:
         )
 
 
-class AnalysisStream(EventStream[AnalysisEvent]):
+class AnalysisStream(ClosingStream[AnalysisEvent]):
     """Advice as the conversation goes, by ``Malha.analyze``. Leaving the loop, or the ``async with`` block, stops it."""
 
+    _method = "/malha.api.insight.v1.InsightService/Analyze"
+    _cut_short = "the server ended the analysis before it was closed"
+
     def __init__(self, connection: Connection, opening: api.AnalyzeRequest, said: AnalysisSource, running: set[EventStream[Any]]) -> None:
-        super().__init__(running)
-        self._connection = connection
+        super().__init__(connection, running)
         self._opening = opening
         self._said = said
         self._ids: set[str] = set()
-        self._closed = False
-
-    def _connect(self) -> Rpc:
-        return self._connection.stream(_METHOD)
 
     async def _produce(self) -> None:
         await self._write(self._opening)
@@ -147,11 +142,6 @@ class AnalysisStream(EventStream[AnalysisEvent]):
                 pass
         return None
 
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is not None:
-            return error_from(error, self._connection.target)
-        return None if self._closed else ServerError("the server ended the analysis before it was closed", reason="ENDED_EARLY")
-
 
 def request_of(item: AnalysisInput, said: set[str]) -> api.AnalyzeRequest:
     """A piece of the conversation, as it is sent; a segment whose id is among those ``said`` amends the one before. Raises InvalidRequest."""
@@ -171,15 +161,13 @@ def request_of(item: AnalysisInput, said: set[str]) -> api.AnalyzeRequest:
 
 async def insights(connection: Connection, conversation_id: str) -> tuple[Insight, ...]:
     """All that were kept of a conversation, the newest first."""
-    found: list[Insight] = []
-    token = ""
-    while True:
+
+    async def page(token: str) -> tuple[Iterable[Insight], str]:
         request = api.ListInsightsRequest(conversation_id=conversation_id, page_size=_PAGE, page_token=token)
         answer = await connection.unary(_LIST, request, api.ListInsightsResponse)
-        found += [insight_from(kept, {}) for kept in answer.insights]
-        token = answer.next_page_token
-        if not token:
-            return tuple(found)
+        return [insight_from(kept, {}) for kept in answer.insights], answer.next_page_token
+
+    return await all_pages(page)
 
 
 def _segment(segment: Segment, state: common.SegmentState) -> common.Segment:

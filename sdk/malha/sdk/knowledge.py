@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from malha.sdk._connection import Connection
 from malha.sdk._gen.malha.api.chat import v1 as api
+from malha.sdk._pages import all_pages
 from malha.sdk.chat import Citation
 from malha.sdk.errors import ServerError
 
@@ -39,15 +40,13 @@ async def save(connection: Connection, document: api.Document) -> Document:
 
 async def documents(connection: Connection, knowledge_base: str) -> tuple[Document, ...]:
     """All of them, by base and id."""
-    found: list[Document] = []
-    token = ""
-    while True:
+
+    async def page(token: str) -> tuple[Iterable[Document], str]:
         request = api.ListDocumentsRequest(knowledge_base=knowledge_base, page_size=_PAGE, page_token=token)
         answer = await connection.unary(f"{_SERVICE}/ListDocuments", request, api.ListDocumentsResponse)
-        found += map(_document_from, answer.documents)
-        token = answer.next_page_token
-        if not token:
-            return tuple(found)
+        return map(_document_from, answer.documents), answer.next_page_token
+
+    return await all_pages(page)
 
 
 async def delete(connection: Connection, knowledge_base: str, document_id: str) -> None:

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import betterproto2
-import grpc
 
+from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import engine_from
 from malha.sdk._gen.malha.api.ocr import v1 as ocr
-from malha.sdk._rpc import Rpc
 from malha.sdk._source import AudioInput, AudioSource
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
-from malha.sdk.errors import ServerError
 from malha.sdk.events import Engine
 
 __all__ = ["DocumentSource", "DocumentText", "Page", "PageBlock", "PageBox", "PageFailure", "PageLine", "PageOrigin", "PageStream"]
@@ -24,7 +21,6 @@ DocumentSource = AudioSource
 PageOrigin = Literal["", "text_layer", "recognition"]
 """Where a page's text comes from: the page carries it, or it was recognised."""
 
-_METHOD = "/malha.api.ocr.v1.OcrService/Recognize"
 _PIECE_BYTES = 262_144
 _ORIGINS: Mapping[int, PageOrigin] = {ocr.Source.TEXT_LAYER: "text_layer", ocr.Source.RECOGNITION: "recognition"}
 
@@ -134,19 +130,20 @@ class DocumentSettings:
         )
 
 
-class PageStream(EventStream[Page]):
+class PageStream(ClosingStream[Page]):
     """A document being read, by ``Malha.read``: iterate over its pages, or await all of it. Leaving the loop gives the rest up."""
+
+    _method = "/malha.api.ocr.v1.OcrService/Recognize"
+    _cut_short = "the server ended the document before it was closed"
 
     def __init__(
         self, connection: Connection, settings: DocumentSettings, document: DocumentSource, running: set[EventStream[Any]]
     ) -> None:
-        super().__init__(running)
-        self._connection = connection
+        super().__init__(connection, running)
         self._settings = settings
         self._source = document
         self._opened = ocr.Opened()
         self._document = ocr.Document()
-        self._closed = False
 
     def __await__(self) -> Generator[Any, None, DocumentText]:
         return self.whole().__await__()
@@ -176,9 +173,6 @@ class PageStream(EventStream[Page]):
         """All pages it has; 0 until the first one is told."""
         return self._document.pages
 
-    def _connect(self) -> Rpc:
-        return self._connection.stream(_METHOD)
-
     async def _produce(self) -> None:
         await self._write(self._settings.to_message())
         async with AudioInput(self._source, _PIECE_BYTES).chunks() as pieces:
@@ -204,11 +198,6 @@ class PageStream(EventStream[Page]):
             case _:
                 pass
         return None
-
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is not None:
-            return error_from(error, self._connection.target)
-        return None if self._closed else ServerError("the server ended the document before it was closed", reason="ENDED_EARLY")
 
 
 def _page(page: ocr.Page) -> Page:

@@ -1,27 +1,24 @@
 """Speech from text, in pieces as it is made, or whole."""
 
 import asyncio
-import io
-import wave
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import betterproto2
-import grpc
 
+from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import engine_from, seconds
 from malha.sdk._format import make_format
 from malha.sdk._gen.malha.api.common import v1 as common
 from malha.sdk._gen.malha.api.synthesize import v1 as synthesize
-from malha.sdk._rpc import Rpc
 from malha.sdk._source import items_of
-from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream
+from malha.sdk._wav import wav_of
 from malha.sdk.chat import ChatAnswer, ChatDelta
-from malha.sdk.errors import InvalidRequest, ServerError
+from malha.sdk.errors import InvalidRequest
 from malha.sdk.events import Engine
 
 __all__ = ["Mark", "Speech", "SpeechChunk", "SpeechEncoding", "SpeechStream", "TextPiece", "TextSource"]
@@ -35,7 +32,6 @@ TextPiece = str | ChatDelta | ChatAnswer
 TextSource = str | AsyncIterable[TextPiece] | Iterable[TextPiece]
 """A text, or its pieces as they come; a sentence may come in several."""
 
-_METHOD = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
 _MOST_CHARACTERS = 4_000
 
 
@@ -77,13 +73,7 @@ class Speech:
 
     def wav(self) -> bytes:
         """As a WAV file."""
-        file = io.BytesIO()
-        with wave.open(file, "wb") as writer:
-            writer.setnchannels(1)
-            writer.setsampwidth(2)
-            writer.setframerate(self.sample_rate)
-            writer.writeframes(self.pcm)
-        return file.getvalue()
+        return wav_of(self.pcm, self.sample_rate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +101,11 @@ class SpeechSettings:
         )
 
 
-class SpeechStream(EventStream[SpeechChunk]):
+class SpeechStream(ClosingStream[SpeechChunk]):
     """Speech as it is made, by ``Malha.say`` or ``speak``. Leaving the loop, or the ``async with`` block, stops it."""
+
+    _method = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
+    _cut_short = "the server ended the speech before it was closed"
 
     def __init__(
         self,
@@ -123,8 +116,7 @@ class SpeechStream(EventStream[SpeechChunk]):
         pause_seconds: float | None = None,
     ) -> None:
         """``pause_seconds``: where no more text comes for so long, what there is is spoken."""
-        super().__init__(running)
-        self._connection = connection
+        super().__init__(connection, running)
         self._settings = settings
         self._text = text
         self._engine = Engine("", "")
@@ -134,7 +126,6 @@ class SpeechStream(EventStream[SpeechChunk]):
         self._marks: list[Mark] = []
         self._pause_seconds = pause_seconds
         self._duration_seconds = 0.0
-        self._closed = False
 
     @property
     def engine(self) -> Engine:
@@ -155,9 +146,6 @@ class SpeechStream(EventStream[SpeechChunk]):
     def duration_seconds(self) -> float:
         """Of all the speech; 0 until its end."""
         return self._duration_seconds
-
-    def _connect(self) -> Rpc:
-        return self._connection.stream(_METHOD)
 
     async def _produce(self) -> None:
         await self._write(self._settings.to_message())
@@ -204,11 +192,6 @@ class SpeechStream(EventStream[SpeechChunk]):
     def _chunk(self, audio: bytes) -> SpeechChunk:
         marks, self._marks = tuple(self._marks), []
         return SpeechChunk(audio, self._sample_rate, marks)
-
-    def _explain(self, error: grpc.aio.AioRpcError | None) -> Exception | None:
-        if error is not None:
-            return error_from(error, self._connection.target)
-        return None if self._closed else ServerError("the server ended the speech before it was closed", reason="ENDED_EARLY")
 
 
 def make_speech_format(encoding: str, sample_rate: int | None) -> common.AudioFormat | None:

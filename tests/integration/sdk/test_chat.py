@@ -10,11 +10,9 @@ from conftest import TOKEN
 from fakes.openai_server import FakeOpenAI
 from fakes.openai_server_answers import SENTENCE
 from fakes.openai_server_faults import OVERLOADED, RESET, Fault
+from fakes.serving import served
 from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import load_contracts
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import ChatAnswer, ChatDelta, ChatMessage, FailedPrecondition, InvalidRequest, Malha, MalhaSync, NotFound, Unavailable
 
@@ -40,17 +38,11 @@ async def model():
 
 @pytest.fixture
 async def target(tmp_path: Path, settings: RuntimeSettings, model: FakeOpenAI):
-    load_contracts()
     file = tmp_path / "models.toml"
     file.write_text(MODELS.format(url=model.base_url))
     service = ChatService(ChatSettings(_env_file=None, models_file=file), tmp_path)
-    server = Server([service], [], settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir))
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop()
+    async with served([service], settings) as server:
+        yield server.target
 
 
 @pytest.fixture

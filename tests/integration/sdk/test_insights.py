@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 from conftest import TOKEN
 
+from fakes.serving import served
 from malha.insight.service import InsightService
 from malha.insight.settings import InsightSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import load_contracts
 from malha.runtime.mesh import Mesh
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import (
     Aborted,
@@ -52,16 +50,12 @@ REFUND = Rule(
 
 @pytest.fixture
 async def target(settings: RuntimeSettings, database: Database) -> AsyncIterator[str]:
-    load_contracts()
     mesh = Mesh(settings, lambda: "127.0.0.1:1")
     service = InsightService(database, lambda: mesh.channel("chat"), InsightSettings(_env_file=None))
-    server = Server([service], [], settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir, Tokens(database)))
-    port = await server.start()
     try:
-        await server.wait_serving()
-        yield f"127.0.0.1:{port}"
+        async with served([service], settings, Tokens(database)) as server:
+            yield server.target
     finally:
-        await server.stop()
         await mesh.close()
 
 

@@ -9,11 +9,9 @@ from conftest import OTHER_TOKEN, TOKEN
 
 from fakes.openai_server import FakeOpenAI
 from fakes.openai_server_answers import embedding
+from fakes.serving import served
 from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import load_contracts
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import FailedPrecondition, InvalidRequest, Malha, MalhaSync, NotFound, QuotaExceeded, knowledge
 from malha.store.database import Database
@@ -38,18 +36,12 @@ embeddings = true
 
 @pytest.fixture
 async def target(tmp_path: Path, settings: RuntimeSettings, database: Database) -> AsyncIterator[str]:
-    load_contracts()
     async with FakeOpenAI(models=("tiny", "embedder")) as model:
         file = tmp_path / "models.toml"
         file.write_text(MODELS.format(url=model.base_url))
         service = ChatService(ChatSettings(_env_file=None, models_file=file, knowledge_documents=4), tmp_path, database)
-        server = Server([service], [], settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir, Tokens(database)))
-        port = await server.start()
-        try:
-            await server.wait_serving()
-            yield f"127.0.0.1:{port}"
-        finally:
-            await server.stop()
+        async with served([service], settings, Tokens(database)) as server:
+            yield server.target
 
 
 @pytest.fixture
@@ -113,18 +105,11 @@ async def test_vectors(malha: Malha) -> None:
 
 
 async def test_without_a_store_it_is_said(tmp_path: Path, settings: RuntimeSettings) -> None:
-    load_contracts()
     service = ChatService(ChatSettings(_env_file=None), tmp_path)
-    server = Server([service], [], settings, Authenticator.from_settings(settings.api_tokens, settings.data_dir))
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        async with Malha(f"127.0.0.1:{port}", TOKEN) as malha:
-            with pytest.raises(FailedPrecondition) as unkept:
-                await malha.save_document("help", "Um texto.")
-            assert unkept.value.reason == "STORE_NOT_CONFIGURED"
-    finally:
-        await server.stop()
+    async with served([service], settings) as server, Malha(server.target, TOKEN) as malha:
+        with pytest.raises(FailedPrecondition) as unkept:
+            await malha.save_document("help", "Um texto.")
+        assert unkept.value.reason == "STORE_NOT_CONFIGURED"
 
 
 async def test_without_await(target: str) -> None:

@@ -72,7 +72,7 @@ def check(server, told, controls, frame=2):
     assert len(session.digits) >= len(digits)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(messages, messages, said, st.booleans(), st.integers(0, 2), st.sampled_from(["pcm16", "webm"]), st.integers(0, 4))
 def test_nothing_durable_is_lost_or_told_twice_and_all_audio_is_heard_where_it_was_said(
     breaks, leaves, controls, drops, lost_answers, encoding, pause
