@@ -8,13 +8,12 @@ from typing import Any
 
 import grpc
 
+from fakes.serving import served
 from malha.api.ocr.v1 import ocr_pb2 as api
 from malha.api.ocr.v1.ocr_pb2_grpc import OcrServiceStub
 from malha.ocr.engines.rapidocr import RapidOcrEngine
 from malha.ocr.service import OcrService
 from malha.ocr.settings import OcrSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.runtime.stream import StreamLimits
@@ -96,11 +95,5 @@ async def serving(
     ocr = OcrSettings(_env_file=None, **{"ocr_page_seconds": DEADLINE, **settings})
     engine = engine or RapidOcrEngine(ocr)
     service = OcrService(engine, ocr, database)
-    server = Server([service], [], runtime, Authenticator.from_settings(runtime.api_tokens, runtime.data_dir), limits)
-    port = await server.start()
-    await server.wait_serving()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(OcrServiceStub(channel), service, engine, f"127.0.0.1:{port}")
-    finally:
-        await server.stop()
+    async with served([service], runtime, limits=limits) as server, grpc.aio.insecure_channel(server.target) as channel:
+        yield Client(OcrServiceStub(channel), service, engine, server.target)

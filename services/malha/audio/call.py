@@ -5,7 +5,6 @@ A call knows no protobuf and no network but Transcribe's; service.py turns what 
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,18 +12,19 @@ import numpy as np
 
 from malha.api.transcribe.v1 import transcribe_pb2 as transcribe_api
 from malha.audio.channel import Channel
-from malha.audio.endpointing import Ended, EndpointConfig, Endpointer, EndpointEvent, Speech, Started
-from malha.audio.events import Ack, CallEvent, Figures, Gap, Opened, Role, SpeechEnded, SpeechStarted, Warned
+from malha.audio.endpointing import EndpointConfig, Endpointer
+from malha.audio.events import Ack, CallEvent, Figures, Gap, Opened, Role, Warned
 from malha.audio.formats.base import RAW_ENCODINGS, Decoder, create_decoder
 from malha.audio.formats.resample import Resampler
 from malha.audio.progress import Progress, Turn
 from malha.audio.recogniser import ChannelRecogniser, Listener
 from malha.audio.recorder import CallRecorder
-from malha.audio.results import OpenUtterance, Results
+from malha.audio.results import Results
 from malha.audio.speakers import CallSpeakers
 from malha.audio.texts import CallTexts
 from malha.audio.timeline import Timeline
 from malha.audio.track import Track
+from malha.audio.utterances import Utterances
 from malha.audio.vad import RATES, START, Footing, Samples, VoiceActivity
 from malha.runtime.errors import UnsupportedFormat
 
@@ -94,9 +94,8 @@ class Call:
         self._header = bytearray(progress.header if progress is not None else b"")
         self._gap_through = progress.gap_through if progress is not None else 0
         """Where the last gap that was told ended."""
+        self._utterances = Utterances(emit, self._timeline, self._track)
         self._acked_at = time.monotonic()
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=64)
-        """(samples of this run through which audio came, when)"""
 
     async def open(self) -> Opened:
         """Connect the recognisers. Raises UnsupportedFormat, or what Transcribe answers."""
@@ -166,7 +165,7 @@ class Call:
             if channel.resampler is not None:
                 mono = channel.resampler.feed(mono)
             if channel.heard_through:
-                mono = self._prime(channel, mono)
+                mono = channel.prime(mono, self._track)
             if channel.ahead:
                 mono = self._turn_again(channel, mono)
             if channel.deaf:
@@ -174,7 +173,7 @@ class Call:
             else:
                 if not received:
                     received = channel.endpointer.received + mono.size
-                    self._arrivals.append((received, now))
+                    self._utterances.came(received, now)
                 self._hear(channel, mono)
         if now - self._acked_at >= ACK_SECONDS:
             self.acknowledge(now)
@@ -186,17 +185,7 @@ class Call:
         if self._speakers is not None:
             self._speakers.add(mono, self._track.seconds(channel.endpointer.received), self._track.working_rate)
         for event in channel.endpointer.feed(mono):
-            self._on_endpoint(channel, event)
-
-    def _prime(self, channel: Channel, mono: Samples) -> Samples:
-        """Keep what an earlier owner has heard from being heard again; what is left."""
-        known = self._track.samples(channel.heard_through) - channel.endpointer.received
-        if known < mono.size:
-            channel.heard_through = 0
-        if known > 0:
-            channel.endpointer.prime(mono[:known])
-            return mono[known:]
-        return mono
+            self._utterances.take(channel, event)
 
     def _turn_again(self, channel: Channel, mono: Samples) -> Samples:
         """Mute, hold and listen where an earlier owner did; what is left."""
@@ -346,7 +335,7 @@ class Call:
 
     def _flush(self, channel: Channel) -> None:
         for event in channel.endpointer.flush():
-            self._on_endpoint(channel, event)
+            self._utterances.take(channel, event)
 
     def _on_gap(self, start: int, end: int) -> None:
         self.flush()
@@ -360,7 +349,7 @@ class Call:
             )
         for channel in self._channels:
             channel.restart(self._track)
-        self._arrivals.clear()
+        self._utterances.restart()
         self._track.begin(end)
 
     def _kept(self) -> tuple[int, int]:
@@ -381,34 +370,3 @@ class Call:
             failed_segments=self.figures.failed_segments,
             header=bytes(self._header[:header_bytes]),
         )
-
-    def _on_endpoint(self, channel: Channel, event: EndpointEvent) -> None:
-        position = self._timeline.received_through
-        if isinstance(event, Speech):
-            assert channel.utterance is not None
-            channel.recogniser.add(channel.utterance, event)
-        elif isinstance(event, Started):
-            channel.ordinal += 1
-            context = OpenUtterance(
-                channel.index,
-                channel.figures,
-                f"{channel.index}-{channel.ordinal}",
-                self._track.seconds(event.start),
-                self._track.seconds(event.speech_start),
-                self._track.frame(event.start),
-                channel.ordinal,
-            )
-            channel.utterance = channel.recogniser.begin(context)
-            self._emit(SpeechStarted(channel.index, context.start), position)
-        elif isinstance(event, Ended):
-            self._on_ended(channel, event, position)
-
-    def _on_ended(self, channel: Channel, event: Ended, position: int) -> None:
-        utterance, channel.utterance = channel.utterance, None
-        assert utterance is not None
-        context: OpenUtterance = utterance.context
-        context.end = self._track.seconds(event.speech_end)
-        context.decided_position = position
-        context.arrived = next((when for through, when in self._arrivals if through >= event.speech_end), time.monotonic())
-        self._emit(SpeechEnded(channel.index, context.end), position)
-        channel.recogniser.end(utterance)

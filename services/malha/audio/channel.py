@@ -8,6 +8,7 @@ from malha.audio.formats.resample import Resampler
 from malha.audio.progress import ChannelProgress, Refooting, Turn
 from malha.audio.recogniser import ChannelRecogniser, Utterance
 from malha.audio.track import Track
+from malha.audio.vad import Samples
 
 
 class Channel:
@@ -41,6 +42,16 @@ class Channel:
         self._turns = deque([first])
         self.deaf = first.deaf
         self.ahead = deque(later)
+
+    def prime(self, mono: Samples, track: Track) -> Samples:
+        """Keep what an earlier owner has heard from being heard again; what is left."""
+        known = track.samples(self.heard_through) - self.endpointer.received
+        if known < mono.size:
+            self.heard_through = 0
+        if known > 0:
+            self.endpointer.prime(mono[:known])
+            return mono[known:]
+        return mono
 
     def said(self, frame: int, *, muted: bool | None = None, on_hold: bool | None = None) -> Turn:
         """The turn that the client's word makes; it goes before what an earlier owner was told of the same thing."""

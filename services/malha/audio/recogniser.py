@@ -267,17 +267,21 @@ class ChannelRecogniser:
                 return
             if response is grpc.aio.EOF:
                 return
-            kind = response.WhichOneof("event")
-            if kind == "partial":
-                utterance = self._by_ordinal.get(response.partial.utterance) or self._growing()
-                if utterance is not None:
-                    self._listener.partial(utterance, response.partial)
-            elif kind == "final":
-                utterance = self._by_ordinal.pop(response.final.utterance, None)
-                if utterance is not None:
-                    self._settle(utterance, partial(self._listener.final, utterance, response.final))
-            elif kind == "failed":
-                self._on_failed(response.failed)
+            self._take(response)
+
+    def _take(self, response: api.TranscribeResponse) -> None:
+        """Take in a result. A method of its own: the frame of `_receive`, which waits, would hold the utterance and its audio until the next."""
+        kind = response.WhichOneof("event")
+        if kind == "partial":
+            utterance = self._by_ordinal.get(response.partial.utterance) or self._growing()
+            if utterance is not None:
+                self._listener.partial(utterance, response.partial)
+        elif kind == "final":
+            utterance = self._by_ordinal.pop(response.final.utterance, None)
+            if utterance is not None:
+                self._settle(utterance, partial(self._listener.final, utterance, response.final))
+        elif kind == "failed":
+            self._on_failed(response.failed)
 
     def _growing(self) -> Utterance | None:
         return next((utterance for utterance in self._waiting if not utterance.flushed), None)

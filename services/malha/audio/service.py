@@ -9,30 +9,24 @@ from dataclasses import replace
 import grpc
 
 from malha.api.audio.v1 import audio_pb2 as api
-from malha.api.insight.v1 import insight_pb2 as insight_api
-from malha.api.insight.v1 import rules_pb2
 from malha.audio.call import Call, CallConfig
+from malha.audio.call_factory import NOT_IN_THIS_VERSION, CallFactory
 from malha.audio.call_store import CallStore
 from malha.audio.events import Opened, Warned
-from malha.audio.insights import CallInsights
 from malha.audio.messages import FEEDBACK_ACTIONS, call_config, opened_message
 from malha.audio.places import Places
 from malha.audio.progress import Progress
-from malha.audio.recogniser import ChannelRecogniser, Listener, RecogniserConfig
 from malha.audio.recorder import CallRecordings
 from malha.audio.session_ids import session_id_of
 from malha.audio.settings import AudioSettings
-from malha.audio.speakers import CallSpeakers
 from malha.audio.stored import replayed
 from malha.audio.teller import AudioStream, Teller
-from malha.audio.texts import CallTexts, pipelines
 from malha.audio.timeline import MAX_POSITION
-from malha.audio.uploads import Upload, UploadDecoder, UploadLimits
+from malha.audio.uploads import UploadDecoder, UploadLimits
 from malha.runtime import logs
 from malha.runtime.durations import duration
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, Unimplemented
 from malha.runtime.logs import Event
-from malha.runtime.mesh import identity
 from malha.runtime.quotas import Quotas
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.version import VERSION
@@ -43,7 +37,6 @@ from malha.store.sessions import DETACHED_SECONDS, Held, Resumed
 log = logs.get("audio")
 
 SESSION_KEY = "malha-session"
-NOT_IN_THIS_VERSION = "NOT_IN_THIS_VERSION"
 
 MOVED = "the call goes on over another connection"
 DETACH_SECONDS = 5.0
@@ -67,10 +60,9 @@ class AudioStreamService:
         diarize: Callable[[], grpc.aio.Channel] | None = None,
     ) -> None:
         self._settings = settings
-        self._transcribe = transcribe
-        self._insight = insight
-        self._diarize = diarize
-        self._configurations = store.configurations if store is not None else None
+        self._calls = CallFactory(
+            transcribe, insight, diarize, store.configurations if store is not None else None, final_seconds=settings.final_seconds
+        )
         self._store = store
         self._recordings = recordings
         self._places = Places(quotas)
@@ -110,7 +102,7 @@ class AudioStreamService:
         if config.encoding == "file":
             await self._run_file(stream, config, teller, session_id)
             return
-        call = await self._call(stream, opening, config, teller)
+        call = await self._calls.make(stream, opening, config, teller)
         try:
             opened = await call.open()
             held = await self._begin(stream, session_id)
@@ -119,7 +111,7 @@ class AudioStreamService:
             raise
         async with self._connected(stream, call, teller, held):
             self._tell_opened(call, opened, opening, config, teller, session_id, held)
-            async with self._advised(opening, call, teller, session_id):
+            async with self._calls.advised(opening, call, teller, session_id):
                 await self._converse(stream, call, teller, held)
 
     async def _begin(self, stream: AudioStream, session_id: str) -> Held | None:
@@ -148,7 +140,7 @@ class AudioStreamService:
         progress = Progress.of(resumed.columns)
         if progress is not None and asked.HasField("have_from"):
             progress = progress.starting_at(asked.have_from, asked.have_from_frame)
-        call = await self._call(stream, opening, config, teller, progress, held.epoch)
+        call = await self._calls.make(stream, opening, config, teller, progress, held.epoch)
         if resumed.over:
             await self._tell_rest(call, config, teller, resumed)
             return
@@ -157,7 +149,7 @@ class AudioStreamService:
             for event in resumed.events:
                 await teller.again(replayed(event))
             log.info(Event.CALL_RESUMED, session=str(held.session_id), epoch=held.epoch, replayed=len(resumed.events))
-            async with self._advised(opening, call, teller, str(held.session_id)):
+            async with self._calls.advised(opening, call, teller, str(held.session_id)):
                 await self._converse(stream, call, teller, held)
 
     async def _tell_rest(self, call: Call, config: CallConfig, teller: Teller, resumed: Resumed) -> None:
@@ -231,10 +223,8 @@ class AudioStreamService:
             message.resume_from, message.resume_from_frame = call.resumed_from
         teller.opened(message)
         log.info(Event.CALL_OPENED, session=session_id, encoding=config.encoding, channels=config.channels, engine=opened.engine)
-        if opening.diarize and self._diarize is None:
-            teller.tell(Warned(NOT_IN_THIS_VERSION, "diarization: this server has no Diarize"), 0)
-        if opening.align and not opened.aligns:
-            teller.tell(Warned("ALIGNMENT_NOT_HERE", "alignment: nothing here aligns this language, words carry the recogniser's times"), 0)
+        for warning in self._calls.missing(opening, opened):
+            teller.tell(warning, 0)
 
     async def _listen(self, stream: AudioStream, call: Call, teller: Teller) -> None:
         async for request in stream:
@@ -275,10 +265,10 @@ class AudioStreamService:
 
     async def _run_file(self, stream: AudioStream, config: CallConfig, teller: Teller, session_id: str) -> None:
         """A whole file: it is gathered, decoded elsewhere, and heard as fast as it is recognised."""
-        opening, upload = stream.opening.open, Upload(self._uploads.limits)
+        opening, upload = stream.opening.open, self._uploads.receive()
         try:
             roles_known = replace(config, encoding="pcm", channels=max(len(config.roles), 1))
-            call = await self._call(stream, opening, roles_known, teller)
+            call = await self._calls.make(stream, opening, roles_known, teller)
             async with _Closing(call):
                 self._tell_opened(call, await call.open(), opening, config, teller, session_id, None)
                 async for request in stream:
@@ -286,7 +276,7 @@ class AudioStreamService:
                         await upload.add(request.audio.content)
                         call.count(len(request.audio.content))
                 path = await upload.complete()
-                async with self._advised(opening, call, teller, session_id):
+                async with self._calls.advised(opening, call, teller, session_id):
                     async for rate, samples in self._uploads.decode(path):
                         await call.expect_channels(samples.shape[1])
                         call.add_samples(samples, rate)
@@ -309,79 +299,6 @@ class AudioStreamService:
         if ledger is not None:
             await ledger.settled()
         log.info(Event.CALL_CLOSED, segments=figures.segments, seconds=round(figures.duration_seconds, 3), failed=figures.failed_segments)
-
-    async def _call(
-        self,
-        stream: AudioStream,
-        opening: api.Open,
-        config: CallConfig,
-        teller: Teller,
-        progress: Progress | None = None,
-        number: int = 1,
-    ) -> Call:
-        tenant_id, known = stream.principal.tenant_id, self._configurations
-        configuration = await known.of(tenant_id) if known is not None and tenant_id is not None else rules_pb2.Configuration()
-        speakers = self._speakers(opening, config, teller, number)
-        tell = teller.tell if speakers is None else speakers.tell
-        texts = CallTexts(pipelines(configuration, opening.verbatim), "".join(opening.languages[:1]), tell)
-        return Call(config, self._recogniser(opening, config), tell, progress, texts, speakers)
-
-    def _speakers(self, opening: api.Open, config: CallConfig, teller: Teller, number: int) -> CallSpeakers | None:
-        """Who tells the speakers of a call apart, where it wants that. ``number`` counts the owners of the call."""
-        if not opening.diarize or self._diarize is None:
-            return None
-
-        def refused(reason: str, message: str) -> None:
-            teller.tell(Warned(reason, f"diarization: {message}"), 0)
-
-        return CallSpeakers(self._diarize, identity(), teller.tell, refused, live=config.live, number=number)
-
-    @asynccontextmanager
-    async def _advised(self, opening: api.Open, call: Call, teller: Teller, session_id: str) -> AsyncIterator[None]:
-        """A connection with its way to Insight, where the call wants advice."""
-        if not opening.insights or self._insight is None:
-            if opening.insights:
-                teller.tell(Warned(NOT_IN_THIS_VERSION, "insights: this server has no Insight"), 0)
-            yield
-            return
-        wanted = insight_api.Open(
-            conversation_id=opening.conversation_id or session_id,
-            language="".join(opening.languages[:1]),
-            types=opening.insight.types,
-            policy=opening.insight.policy,
-            session_id=session_id,
-            alias=opening.insight.alias,
-        )
-        insights = teller.insights = CallInsights(
-            self._insight,
-            identity(),
-            wanted,
-            lambda insight: teller.advise(insight, call.received_through),
-            lambda reason, message: teller.tell(Warned(reason, message), call.received_through),
-        )
-        try:
-            yield
-        finally:
-            teller.insights = None
-            await insights.close()
-
-    def _recogniser(self, opening: api.Open, config: CallConfig) -> Callable[[int, Listener], ChannelRecogniser]:
-        metadata = identity()
-
-        def make(rate: int, listener: Listener) -> ChannelRecogniser:
-            asked = RecogniserConfig(
-                rate,
-                tuple(opening.languages),
-                opening.model,
-                config.words,
-                config.interim,
-                background=not config.live,
-                final_seconds=self._settings.final_seconds,
-                align=opening.align,
-            )
-            return ChannelRecogniser(self._transcribe, metadata, asked, listener)
-
-        return make
 
 
 class _Closing:

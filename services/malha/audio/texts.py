@@ -102,6 +102,8 @@ def _told(segment: Segment, scrubbed: Scrubbed, pipeline: Pipeline) -> Segment:
 
 def _words(segment: Segment, scrubbed: Scrubbed, pipeline: Pipeline) -> Iterator[RecognisedWord]:
     """Words with the times and least confidence of what they were made of."""
+    if not segment.words:
+        return
     spoken = [(token, word) for word in segment.words for token in tokens(word.text)]
     pieces: tuple[Piece, ...] = scrubbed.pieces
     if [token for token, _ in spoken] != tokens(segment.text):  # the engine writes its words otherwise

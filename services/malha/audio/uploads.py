@@ -1,20 +1,17 @@
 """Uploaded files: gathered on disk, then decoded piece by piece in a worker process bounded in memory and CPU time."""
 
 import asyncio
-import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import cast
 
 from malha.audio.formats.samples import Samples
 from malha.audio.formats.upload import FileDecoder
-from malha.runtime.errors import ResourceExhausted, UnsupportedFormat
 from malha.runtime.host import EngineHost, HostOptions
 from malha.runtime.process_limits import limit_process
+from malha.runtime.received import FileLimit, ReceivedFile
 
 CPU_SECONDS_PER_FILE = 300
-WRITE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,60 +23,11 @@ class UploadLimits:
     memory_bytes: int
 
 
-class Upload:
-    """One file on its way in. Small files stay in memory; disk is written off the event loop."""
-
-    def __init__(self, limits: UploadLimits) -> None:
-        self._limits = limits
-        self._file: IO[bytes] = tempfile.NamedTemporaryFile(prefix="malha-upload-", delete=True)  # noqa: SIM115 - closed by close()
-        self._gathered = bytearray()
-        self._size = 0
-
-    async def add(self, content: bytes) -> None:
-        """Take in the next bytes. Raises ResourceExhausted over the limit or when the disk is full."""
-        self._size += len(content)
-        if self._size > self._limits.max_bytes:
-            raise ResourceExhausted(
-                f"the file is larger than {self._limits.max_bytes} bytes: send less, or raise MALHA_UPLOAD_MAX_BYTES",
-                reason="UPLOAD_TOO_LARGE",
-                quota="upload_bytes",
-            )
-        self._gathered += content
-        if len(self._gathered) >= WRITE_BYTES:
-            await self._write()
-
-    async def complete(self) -> str:
-        """All bytes are in; the path of the file. Raises UnsupportedFormat for an empty one."""
-        if not self._size:
-            raise UnsupportedFormat("the file is empty", reason="EMPTY_FILE")
-        await self._write()
-        return self._file.name
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._file.close()
-
-    async def _write(self) -> None:
-        gathered, self._gathered = bytes(self._gathered), bytearray()
-        try:
-            await asyncio.to_thread(self._write_now, gathered)
-        except OSError as error:
-            raise ResourceExhausted(
-                f"cannot keep the upload: {os.strerror(error.errno or 0)}; free space in {tempfile.gettempdir()} or set TMPDIR",
-                reason="DISK_FULL",
-                retry_seconds=60,
-            ) from None
-
-    def _write_now(self, content: bytes) -> None:
-        self._file.write(content)
-        self._file.flush()
-
-
 class UploadDecoder:
     """Decodes files in worker processes, which are spawned when the first file comes."""
 
     def __init__(self, limits: UploadLimits, workers: int) -> None:
-        self.limits = limits
+        self._limit = FileLimit("file", limits.max_bytes, "MALHA_UPLOAD_MAX_BYTES", reason="UPLOAD_TOO_LARGE", quota="upload_bytes")
         self._starting: asyncio.Future[object] | None = None
         self._host = EngineHost(
             "upload",
@@ -87,6 +35,10 @@ class UploadDecoder:
             limits,
             host=HostOptions(workers=workers, max_open=2 * workers, max_waiting=16, outputs_ahead=4),
         )
+
+    def receive(self) -> ReceivedFile:
+        """Where a file goes that is to be decoded."""
+        return ReceivedFile(self._limit)
 
     async def close(self) -> None:
         """End the workers."""

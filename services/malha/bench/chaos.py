@@ -47,8 +47,8 @@ class Options:
 
     calls: int = 20
     rounds: int = 5
-    every_seconds: float = 6.0
-    """Between kills."""
+    every_seconds: float = 10.0
+    """Between kills: what one costs is over before the next."""
     engine: str = "auto"
     outage_seconds: float = 0.0
     """Of PostgreSQL, stopped (SIGSTOP) once in the end; 0: none."""

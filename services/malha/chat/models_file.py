@@ -8,13 +8,12 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from malha.chat.settings import ChatSettings
 from malha.runtime.errors import FailedPrecondition, NotFound
-from malha.runtime.remote import find_key
+from malha.runtime.remote import check_base_url, find_key
 
 EXTRACTIVE: Final = "extractive"
 """The deployment that is always there: it answers with quotes alone."""
@@ -99,13 +98,7 @@ class Deployment(_Strict):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        if value:
-            parts = urlsplit(value)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("must be a URL with http or https and a host")
-            if parts.username or parts.password or parts.query:
-                raise ValueError("must not hold a key: use key_env or key_file")
-        return value
+        return check_base_url(value, "key_env or key_file")
 
     @model_validator(mode="before")
     @classmethod
@@ -238,7 +231,7 @@ class ModelsFile(_Strict):
         """The alias in force for a caller who names one, or none. Raises NotFound."""
         chosen = name or self.purposes.get(purpose, self.default)
         if chosen not in self.aliases:
-            raise NotFound("there is no model of this name: ListModels names them", reason="MODEL_NOT_FOUND")
+            raise NotFound(f"there is no model of this name: there are {', '.join(self.aliases)}", reason="MODEL_NOT_FOUND")
         return chosen
 
     def chain(self, start: str) -> tuple[str, ...]:

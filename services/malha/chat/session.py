@@ -12,6 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.chat.answering import Answerer, Chatting, Told
 from malha.chat.engine import Role, Source, Turn
+from malha.chat.engines.extractive import quoted
+from malha.chat.models_file import EXTRACTIVE
 from malha.chat.prompts import tokens_of
 from malha.chat.router import Answer
 from malha.chat.settings import ChatSettings
@@ -235,7 +237,8 @@ class Session:
         if answer.retry_seconds is not None:
             end.retry_after.FromNanoseconds(round(answer.retry_seconds * 1e9))
         if underway.text:
-            end.citations.extend(map(citation, told.sources))
+            sources = quoted(underway.text, told.sources) if answer.engine == EXTRACTIVE else told.sources
+            end.citations.extend(map(citation, sources))
         return end
 
     async def _send(self, response: api.ChatResponse) -> None:

@@ -111,7 +111,7 @@ def chaos(
     *,
     calls: Annotated[int, typer.Option(min=1, max=500, help="Calls at once.")] = 20,
     rounds: Annotated[int, typer.Option(min=0, max=100, help="How often each of edge, live, worker and PostgreSQL is killed.")] = 5,
-    every: Annotated[float, typer.Option(min=1.0, max=60.0, help="Seconds between kills.")] = 6.0,
+    every: Annotated[float, typer.Option(min=1.0, max=60.0, help="Seconds between kills: what one costs is over before the next.")] = 10.0,
     outage: Annotated[float, typer.Option(min=0.0, max=110.0, help="Seconds without the database in the end.")] = 0.0,
     engine: Annotated[str, typer.Option(help="The recogniser.")] = "auto",
     talk: Annotated[

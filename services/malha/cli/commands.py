@@ -122,7 +122,7 @@ def transcribe(
     """Transcribe recordings by a running server, as fast as it goes."""
     from malha.cli.transcribe import TranscribeOptions, run_transcribe
 
-    run_transcribe(files, TranscribeOptions(language, model, words, target), json=json)
+    raise typer.Exit(run_transcribe(files, TranscribeOptions(language, model, words, target), json=json))
 
 
 def say(

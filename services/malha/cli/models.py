@@ -97,6 +97,8 @@ def verify(names: Names = None, json: Json = False) -> None:
     if json:
         print_json({"models": [{"name": name, "sound": not found, "problems": list(found)} for name, found in problems.items()]})
     else:
+        if not problems:
+            note("no model was pulled to this machine: malha models pull NAME; malha models list names them")
         for name, found in problems.items():
             print(f"{name}: {'damaged' if found else 'sound'}")
             if found:

@@ -23,7 +23,7 @@ class OcrOptions:
 
 
 def run_ocr(files: Sequence[Path], options: OcrOptions, *, json: bool) -> int:
-    """Read and print one file after the other; the exit status: 1 where no page of a file could be read. Raises what the SDK raises."""
+    """Read and print one file after the other; the exit status: 1 where a file was refused or none of its pages read. Raises what the SDK raises."""
     return asyncio.run(_read_all(files, options, json=json))
 
 
@@ -33,8 +33,12 @@ async def _read_all(files: Sequence[Path], options: OcrOptions, *, json: bool) -
         for file in files:
             if len(files) > 1 and not json:
                 note(f"{file}:")
-            if not await _read(malha, file, options, json=json):
-                code = EXIT_FAILURE
+            try:
+                read = await _read(malha, file, options, json=json)
+            except sdk.InvalidRequest as error:  # this document; the next one may be fine
+                note(f"malha: {file}: {error}" if len(files) > 1 else f"malha: {error}")
+                read = False
+            code = code if read else EXIT_FAILURE
     return code
 
 

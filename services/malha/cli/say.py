@@ -40,9 +40,10 @@ def run_say(text: str | Iterable[str], options: SayOptions, *, json: bool) -> No
         raise nothing
     if not (options.language or options.voice):
         raise InvalidArgument("say in what: --language pt-BR, or --voice NAME", reason="NO_LANGUAGE")
-    if options.format and options.format not in ENCODINGS:
-        raise InvalidArgument(f"no format {options.format!r}: there are {', '.join(ENCODINGS)}", reason="UNSUPPORTED_FORMAT")
-    encoding = ENCODINGS.get(options.format or options.output.suffix.lower().lstrip("."), "wav")
+    name = options.format or options.output.suffix.lower().lstrip(".") or "wav"
+    if name not in ENCODINGS:
+        raise InvalidArgument(f"no format {name!r}: there are {', '.join(ENCODINGS)}; --format chooses", reason="UNSUPPORTED_FORMAT")
+    encoding = ENCODINGS[name]
     figures = asyncio.run(_speak(text, encoding, options))
     if not figures["seconds"]:
         raise nothing

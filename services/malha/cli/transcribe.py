@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from malha.cli.client import connected, sdk
-from malha.cli.output import note, print_json_line
+from malha.cli.output import EXIT_FAILURE, note, print_json_line
 from malha.cli.screen import printable
 
 
@@ -25,23 +25,31 @@ class TranscribeOptions:
     target: str | None
 
 
-def run_transcribe(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> None:
-    """Transcribe and print one file after the other. Raises what the SDK raises."""
-    asyncio.run(_transcribe_all(files, options, json=json))
+def run_transcribe(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> int:
+    """Transcribe and print one file after the other; the exit status: 1 where one was refused. Raises what the SDK raises."""
+    return asyncio.run(_transcribe_all(files, options, json=json))
 
 
-async def _transcribe_all(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> None:
+async def _transcribe_all(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> int:
+    code = 0
     async with connected(options.target) as malha:
         for file in files:
-            result = await _transcribe(malha, file, options)
+            try:
+                result = await _transcribe(malha, file, options)
+            except sdk.InvalidRequest as error:  # this recording; the next one may be fine
+                note(f"malha: {file}: {error}" if len(files) > 1 else f"malha: {error}")
+                code = EXIT_FAILURE
+                continue
             if json:
                 print_json_line(_as_json(file, result))
             else:
                 _print(file, result, name_it=len(files) > 1, words=options.words)
+    return code
 
 
 async def _transcribe(malha: sdk.Malha, file: Path, options: TranscribeOptions) -> sdk.Transcription:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(printable(file.name), total=None)
 
         def advance(received: int, size: int | None) -> None:

@@ -17,10 +17,10 @@ from malha.ocr.errors import TooManyPages
 from malha.ocr.languages import check_languages
 from malha.ocr.reading import PageFailed, PageRead, ReadingOrder, read_pages
 from malha.ocr.settings import OcrSettings
-from malha.ocr.upload import ReceivedDocument
 from malha.runtime.auth import Principal
 from malha.runtime.durations import duration
 from malha.runtime.errors import DeadlineExceeded, FailedPrecondition, MalhaError, ResourceExhausted
+from malha.runtime.received import FileLimit, ReceivedFile
 from malha.runtime.rpc import StreamMethod
 from malha.runtime.starting import Starting
 from malha.runtime.stream import Stream
@@ -45,6 +45,9 @@ class OcrService:
             raise FailedPrecondition("Ocr needs: pip install 'malha-services' again, with its dependencies", reason="MISSING_PACKAGE")
         self._engine = engine
         self._settings = settings
+        self._limit = FileLimit(
+            "document", settings.ocr_max_document_bytes, "MALHA_OCR_MAX_DOCUMENT_BYTES", reason="DOCUMENT_TOO_LARGE", quota="document_bytes"
+        )
         self._documents = Documents(settings)
         self._loading = Starting(engine.start, engine.close)
         self._policies = Configurations(database) if database is not None else None
@@ -72,19 +75,19 @@ class OcrService:
         """Take in one document, then tell its pages as they are read."""
         opening = stream.opening.open
         media_type = check_media_type(opening.media_type)
-        with self._place(), contextlib.closing(ReceivedDocument(self._settings.ocr_max_document_bytes)) as received:
+        with self._place(), contextlib.closing(ReceivedFile(self._limit)) as received:
             await self._loading.started()
             check_languages(opening.languages, self._engine.capabilities.languages, self._engine.name)
             scrub, names = await self._policy(opening, stream.principal)
             await stream.send(api.RecognizeResponse(opened=self._opened(scrub=scrub)))
             async for request in stream:
                 await received.add(request.data.content)
-            await received.complete()
+            path = await received.complete()
             ended = monotonic()
-            document = await self._documents.describe(Describe(received.path, media_type, self._settings.ocr_max_pages))
+            document = await self._documents.describe(Describe(path, media_type, self._settings.ocr_max_pages))
             pages = self._pages_to_read(document, opening)
             order = ReadingOrder(
-                path=received.path,
+                path=path,
                 media_type=document.media_type,
                 pages=pages,
                 text_layer=not opening.ignore_text_layer,

@@ -1,16 +1,32 @@
-"""What servers of others are asked with and answer by: keys in files or variables, and how long to wait."""
+"""What servers of others are asked with and answer by: their URLs, keys in files or variables, what an HTTP status means, how long to wait."""
 
 import math
 import os
 import stat
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from malha.runtime.errors import FailedPrecondition
+from malha.runtime.errors import FailedPrecondition, MalhaError
 
+_TIMED_OUT: Final = frozenset({408, 504})
+_TOO_MANY: Final = 429
+_SERVER_ERRORS: Final = 500
 _MOST_RETRY_SECONDS: Final = 86_400.0
+
+
+def check_base_url(value: str, keys: str) -> str:
+    """A server's base URL as it stands in settings; empty: none. Raises ValueError, naming ``keys`` as the place of a key that it holds."""
+    if value:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("must be a URL with http or https and a host")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(f"must not hold a key: use {keys}")
+    return value
 
 
 def find_key(variable: str, file: Path | None) -> str:
@@ -35,6 +51,29 @@ def read_key(file: Path) -> str:
     if not key:
         raise FailedPrecondition(f"{file} holds no key", reason="MODEL_KEY_MISSING")
     return key
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The errors that a kind of server fails with. ``server`` names it to people."""
+
+    server: str
+    rate_limited: type[MalhaError]
+    timeout: type[MalhaError]
+    unavailable: type[MalhaError]
+    refused: type[MalhaError]
+
+    def of_status(self, status: int, retry_after: str) -> MalhaError:
+        """The error for an HTTP status. Nothing of the answer's body is told: it may quote what was asked."""
+        if status == _TOO_MANY:
+            return self.rate_limited(f"{self.server} takes no more for now", retry_seconds=retry_seconds(retry_after))
+        if status in _TIMED_OUT:
+            return self.timeout(f"{self.server} did not answer in time")
+        if status >= _SERVER_ERRORS:
+            return self.unavailable(
+                f"{self.server} failed with {status}", retry_seconds=retry_seconds(retry_after) if retry_after else None
+            )
+        return self.refused(f"{self.server} refused the request with {status}", metadata={"status": str(status)})
 
 
 def retry_seconds(header: str) -> float:

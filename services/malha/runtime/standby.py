@@ -10,7 +10,7 @@ from typing import Final
 
 from malha.runtime.supervisor_process import Process
 
-STANDBY_SECONDS: Final = 2.5
+STANDBY_SECONDS: Final = 8.0
 """From when a child is ready to the start of its standby: calls that the restart had cut off come first."""
 LONGEST_PAUSE_SECONDS: Final = 60.0
 """Between standbys that die by themselves."""

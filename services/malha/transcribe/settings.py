@@ -2,12 +2,12 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from malha.models.settings import ModelSettings
 from malha.runtime.placement import PlacementSettings
+from malha.runtime.remote import check_base_url
 from malha.runtime.settings import MalhaSettings
 
 _EMPTY_IS_NONE = BeforeValidator(lambda given: None if given == "" else given)
@@ -69,13 +69,7 @@ class RemoteSettings(MalhaSettings):
     @field_validator("remote_transcribe_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        if value:
-            parts = urlsplit(value)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError("must be a URL with http or https and a host")
-            if parts.username or parts.password or parts.query:
-                raise ValueError("must not hold a key: use MALHA_REMOTE_TRANSCRIBE_KEY_ENV or _KEY_FILE")
-        return value
+        return check_base_url(value, "MALHA_REMOTE_TRANSCRIBE_KEY_ENV or _KEY_FILE")
 
 
 class WhisperSettings(PlacementSettings, ModelSettings):

@@ -1,6 +1,7 @@
 """Calls over a real server: what a client hears back, and what bad input and lost clients do."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence, voice
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.audio.v1 import audio_pb2_grpc
+from malha.audio.recogniser import Utterance
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.runtime.stream import StreamLimits
@@ -353,6 +355,16 @@ async def test_a_reader_that_never_reads_ends_with_reader_slow_and_disturbs_nobo
         await other.send(SENTENCES)
         await other.finish()
         assert len(other.finals) == 2
+
+
+async def test_audio_that_has_its_final_is_let_go_of(caller: Caller) -> None:
+    """Not only once the next final has come: a hundred kilobytes for each call that is open."""
+    await caller.open()
+    await caller.send(np.concatenate((silence(0.5), voice(1.2), silence(0.8))))
+    while not caller.finals:
+        await caller.read()
+    assert [one for one in gc.get_objects() if type(one) is Utterance and one.pieces] == []
+    await caller.finish()
 
 
 async def test_a_recogniser_that_restarts_loses_no_utterance(settings: RuntimeSettings) -> None:

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 import numpy as np
 import pytest
-from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence, voice
+from conftest import AUTHORIZED, OTHER_TOKEN, RunningServer, silence
 
+from fakes.conversation import conversation
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.audio.session_ids import new_session_id
 from malha.runtime.settings import RuntimeSettings
@@ -18,19 +19,6 @@ from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
 
 from .resuming import RATE, Resuming, opening, spans
-
-
-def conversation(seconds: float = 24.0, channels: int = 1, seed: int = 5) -> np.ndarray:
-    """Utterances of one to two seconds with pauses, on each channel at its own times. Shape (frames, channels)."""
-    columns = []
-    for channel in range(channels):
-        random, parts, length = np.random.default_rng(seed + channel), [], 0.0
-        while length < seconds:
-            pause, speech = random.uniform(0.6, 1.2), random.uniform(0.8, 1.8)
-            parts += [silence(pause, RATE, seed=int(random.integers(1000))), voice(speech, RATE, seed=int(random.integers(1000)))]
-            length += pause + speech
-        columns.append(np.concatenate([*parts, silence(1.0, RATE)])[: int(seconds * RATE)])
-    return np.stack(columns, axis=1)
 
 
 class Site:

@@ -2,14 +2,13 @@
 
 import asyncio
 import base64
-import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
-from conftest import BROWSER_FLAGS
+from conftest import empty_page
 from unit.audio.format_streams import mux
 
 from malha.api.audio.v1 import audio_pb2 as api
@@ -59,17 +58,9 @@ RECORD = """async ([encoded, rate]) => {
 
 def record(pcm: np.ndarray, rate: int) -> bytes:
     """What the MediaRecorder of a real Chromium makes of this audio, mono. Takes as long as it plays."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS, timeout=60_000)
-        try:
-            encoded = base64.b64encode(pcm.tobytes()).decode()
-            return base64.b64decode(browser.new_page().evaluate(RECORD, [encoded, rate]))
-        finally:
-            browser.close()
+    with empty_page() as page:
+        encoded = base64.b64encode(pcm.tobytes()).decode()
+        return base64.b64decode(page.evaluate(RECORD, [encoded, rate]))
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ import pytest
 from conftest import AUTHORIZED
 from google.rpc import error_details_pb2
 
+from fakes.serving import served
 from malha.api.transcribe.v1 import transcribe_pb2 as api
 from malha.api.transcribe.v1 import transcribe_pb2_grpc
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import load_contracts
 from malha.runtime.errors import MalhaError, Unavailable
 from malha.runtime.gate import TokenWatch
 from malha.runtime.quotas import Quotas, QuotaSettings
@@ -85,19 +84,11 @@ async def failure(call: Any) -> MalhaError:
 async def serving(
     settings: RuntimeSettings, database: Database, service: Any = None, tokens: Any = None, **quotas: Any
 ) -> AsyncIterator[Place]:
-    load_contracts()
     directory = tokens or Tokens(database)
     limits = Quotas(QuotaSettings(_env_file=None, **quotas), Tenants(database))
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, directory)
-    served = service or TranscribeService(NullEngine(TranscribeSettings(_env_file=None)))
-    server = Server([served], [], settings, authenticator, quotas=limits)
-    port = await server.start()
-    try:
-        await server.wait_serving()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Place(server, limits, directory, channel)
-    finally:
-        await server.stop()
+    service = service or TranscribeService(NullEngine(TranscribeSettings(_env_file=None)))
+    async with served([service], settings, directory, quotas=limits) as running, grpc.aio.insecure_channel(running.target) as channel:
+        yield Place(running.server, limits, directory, channel)
 
 
 @pytest.fixture

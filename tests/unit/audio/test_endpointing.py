@@ -106,7 +106,7 @@ def test_unbroken_speech_is_cut_where_the_last_second_is_quietest_and_nothing_is
     assert max(len(pcm) for _, _, pcm in found) / 2 / RATE <= 4.3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=30))
 def test_the_pieces_audio_comes_in_do_not_matter(pieces: list[int]) -> None:
     audio = np.concatenate((silence(0.3), voice(0.9), silence(0.5), voice(0.7), silence(0.4)))

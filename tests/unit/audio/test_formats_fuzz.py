@@ -36,14 +36,14 @@ def survive(encoding: str, pieces: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("encoding", CONTAINER_ENCODINGS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(magic=st.sampled_from(MAGICS), pieces=st.lists(st.binary(max_size=600), max_size=12))
 def test_random_bytes(encoding, magic, pieces):
     survive(encoding, [magic, *pieces])
 
 
 @pytest.mark.parametrize("encoding", CONTAINER_ENCODINGS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6), st.booleans()), min_size=1, max_size=10),
     step=st.integers(40, 3000),
@@ -56,7 +56,7 @@ def test_damaged_streams(encoding, damage, step):
     survive(encoding, [bytes(stream[at : at + step]) for at in range(0, len(stream), step)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.sampled_from([ids.SIMPLE_BLOCK, ids.BLOCK_GROUP, ids.TRACKS, ids.CLUSTER, 0xEC]), st.binary(max_size=80)), max_size=40
@@ -67,7 +67,7 @@ def test_random_elements(elements):
     survive("webm", [WEBM_HEADER, *(element(kind, body) for (kind, _), body in zip(elements, bodies, strict=True))])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(0, 7), st.integers(-(1 << 63), (1 << 63) - 1), st.binary(max_size=20), st.binary(max_size=300)), max_size=20

@@ -30,7 +30,6 @@ def audio(sequence, count, position, flags=0, packet=SILENT_20_MS):
     return page(flags, position, SERIAL, sequence, bytes([len(packet)]) * count, packet * count)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=500))
 def test_checksum(data):
     assert page_checksum(data) == slow_checksum(data)
@@ -53,7 +52,7 @@ def test_the_tone_is_there():
     assert all(np.corrcoef(EXPECTED[:, index], sent[:, index])[0, 1] > 0.99 for index in range(2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts=cuts_of(STREAM))
 def test_any_cut_gives_the_same_samples(cuts):
     assert np.array_equal(decode(decoder(), STREAM, cuts), EXPECTED)

@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from malha.audio.formats.base import CONTAINER_ENCODINGS, ENCODINGS, create_decoder
@@ -90,7 +90,6 @@ def test_g711_encodes_to_a_step_that_holds_the_sample(encode, table):
     assert np.array_equal(table[np.frombuffer(encode(table), np.uint8)], table)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_g711_survives_any_bytes(data):
     assert np.array_equal(create_decoder("mulaw", 8_000, 1).feed(data).reshape(-1), [MULAW_SAMPLES[code] for code in data])

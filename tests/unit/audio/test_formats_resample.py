@@ -36,7 +36,7 @@ def test_what_the_lower_rate_cannot_hold_does_not_fold_back():
     assert np.abs(resample(high, 48_000, 16_000)[500:-500]).max() < 20
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(0, len(SECOND)), max_size=20))
 def test_any_cut_gives_the_same_samples(cuts):
     assert np.array_equal(resample(SECOND, 48_000, 16_000, cuts), resample(SECOND, 48_000, 16_000))

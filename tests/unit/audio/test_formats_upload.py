@@ -168,7 +168,7 @@ def test_a_wav_of_unknown_size(decode, size):
     assert np.array_equal(np.concatenate(decode(stream)[1]), PCM)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     base=st.sampled_from(
         [encode_wav(PCM[:4000], RATE, 2), FLAC[:20_000], MP3[:8_000], ogg(0.3), webm(0.3), mux("mp4", "aac", PCM[:8_000], RATE)]

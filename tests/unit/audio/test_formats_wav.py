@@ -6,7 +6,7 @@ import wave
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from unit.audio.format_streams import cuts_of, decode, mux, tone
 
 from malha.audio.formats.base import create_decoder
@@ -54,7 +54,6 @@ def test_samples_come_as_they_are_there():
     assert (decoder.header_bytes, decoder.keep_from_byte, decoder.keep_from_frame) == (44, 52, 2)
 
 
-@settings(deadline=None)
 @given(cuts=cuts_of(PLAIN))
 def test_any_cut_gives_the_same_samples(cuts):
     assert np.array_equal(decode(wav(), PLAIN, cuts), PCM)

@@ -55,7 +55,7 @@ def test_the_audio_is_what_ffmpeg_finds(channels, live):
     assert all(np.corrcoef(samples[:, index], sent[:, index])[0, 1] > 0.99 for index in range(channels))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cuts=cuts_of(LIVE))
 def test_any_cut_gives_the_same_samples(cuts):
     assert np.array_equal(decode(decoder(), LIVE, cuts), EXPECTED)

@@ -330,7 +330,7 @@ async def test_metrics_count_sizes_and_waits(engine):
     assert REGISTRY.get_sample_value("malha_batch_wait_seconds_count", labels) == 3
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans(), st.booleans()), max_size=40),
     st.integers(1, 5),

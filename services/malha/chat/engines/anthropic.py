@@ -7,7 +7,7 @@ import anthropic
 import httpx2
 
 from malha.chat.engine import Ask, Delta, Ended, Piece
-from malha.chat.engines.http import make_client, status_error
+from malha.chat.engines.http import FAILURES, make_client
 from malha.chat.errors import ModelAnswerInvalid, ModelTimeout, ModelUnavailable
 from malha.chat.models_file import Deployment
 from malha.chat.prompts import system_text, turns
@@ -98,7 +98,7 @@ def as_malha_error(error: Exception) -> MalhaError:
     if isinstance(error, MalhaError):
         return error
     if isinstance(error, anthropic.APIStatusError):
-        return status_error(error.status_code, error.response.headers.get("retry-after", ""))
+        return FAILURES.of_status(error.status_code, error.response.headers.get("retry-after", ""))
     if isinstance(error, anthropic.APITimeoutError):
         return ModelTimeout("the model's server did not answer in time")
     if isinstance(error, anthropic.APIConnectionError | httpx2.HTTPError | OSError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import log
 from typing import Final
 
-from malha.chat.engine import Ask, Delta, Ended, Piece
+from malha.chat.engine import Ask, Delta, Ended, Piece, Source
 from malha.chat.knowledge.words import terms
 from malha.chat.language import language_of
 from malha.chat.models_file import Deployment
@@ -21,6 +21,7 @@ MOST_CHARACTERS: Final = 400
 LEAST_SHARE: Final = 0.34
 """Of the question's terms, by their weight, that a sentence must have to be an answer."""
 
+_QUOTE: Final = re.compile(r"\n— «(.+?)» \(", re.DOTALL)
 _SENTENCE: Final = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|[.!?]+\S|\n|$)+")
 _FOUND: Final = {
     "pt": "Não tenho um modelo de linguagem agora; encontrei estas passagens:",
@@ -68,6 +69,12 @@ class ExtractiveEngine:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def quoted(answer: str, sources: Iterable[Source]) -> Iterable[Source]:
+    """The sources that an answer of this engine quotes: it is given more than it finds fitting."""
+    quotes = _QUOTE.findall(answer)
+    return (source for source in sources if any(quote in source.text for quote in quotes))
 
 
 def best_sentences(ask: Ask, language: str) -> list[_Sentence]:

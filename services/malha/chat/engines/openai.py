@@ -9,7 +9,7 @@ import openai
 import orjson
 
 from malha.chat.engine import Ask, Delta, Ended, Piece
-from malha.chat.engines.http import make_client, status_error
+from malha.chat.engines.http import FAILURES, make_client
 from malha.chat.errors import ModelAnswerInvalid, ModelTimeout, ModelUnavailable
 from malha.chat.models_file import Deployment
 from malha.chat.prompts import system_text, turns
@@ -75,7 +75,7 @@ class OpenAIEngine:
         response = await self._http.send(request, stream=True)
         if not response.is_success:
             await response.aread()  # so that the connection can be used again
-            raise status_error(response.status_code, response.headers.get("retry-after", ""))
+            raise FAILURES.of_status(response.status_code, response.headers.get("retry-after", ""))
         return openai.AsyncStream(cast_to=object, response=response, client=self._client)
 
     async def _model_name(self) -> str:
@@ -150,7 +150,7 @@ def as_malha_error(error: Exception) -> MalhaError:
     if isinstance(error, MalhaError):
         return error
     if isinstance(error, openai.APIStatusError):
-        return status_error(error.status_code, error.response.headers.get("retry-after", ""))
+        return FAILURES.of_status(error.status_code, error.response.headers.get("retry-after", ""))
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return ModelTimeout("the model's server did not answer in time")
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | OSError):

@@ -16,7 +16,7 @@ import openai
 import orjson
 
 from malha.runtime.errors import FailedPrecondition, MalhaError, NotFound
-from malha.runtime.remote import find_key, retry_seconds
+from malha.runtime.remote import Failures, find_key
 from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Capabilities, Hypothesis, RecognitionConfig, Word
 from malha.transcribe.errors import RemoteAnswerInvalid, RemoteRateLimited, RemoteRefused, RemoteTimeout, RemoteUnavailable
 from malha.transcribe.guard import GuardedEngine, GuardLimits, gather
@@ -26,10 +26,8 @@ NAME: Final = "openai"
 CONNECT_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 60.0
 VERBOSE: Final = "verbose_json"
+FAILURES: Final = Failures("the remote recogniser", RemoteRateLimited, RemoteTimeout, RemoteUnavailable, RemoteRefused)
 _SAMPLE_BYTES: Final = 2
-_TIMED_OUT: Final = frozenset({408, 504})
-_TOO_MANY: Final = 429
-_SERVER_ERRORS: Final = 500
 _NAMED: Final = {
     "catalan": "ca",
     "chinese": "zh",
@@ -193,21 +191,9 @@ def _as_malha_error(error: Exception) -> MalhaError:
     if isinstance(error, MalhaError):
         return error
     if isinstance(error, openai.APIStatusError):
-        return _status_error(error.status_code, error.response.headers.get("retry-after", ""))
+        return FAILURES.of_status(error.status_code, error.response.headers.get("retry-after", ""))
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return RemoteTimeout("the remote recogniser did not answer in time")
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | OSError):
         return RemoteUnavailable("the remote recogniser cannot be reached, or broke the connection")
     return RemoteAnswerInvalid("the remote recogniser answered something that is no transcript")
-
-
-def _status_error(status: int, retry_after: str) -> MalhaError:
-    if status == _TOO_MANY:
-        return RemoteRateLimited("the remote recogniser takes no more for now", retry_seconds=retry_seconds(retry_after))
-    if status in _TIMED_OUT:
-        return RemoteTimeout("the remote recogniser did not answer in time")
-    if status >= _SERVER_ERRORS:
-        return RemoteUnavailable(
-            f"the remote recogniser failed with {status}", retry_seconds=retry_seconds(retry_after) if retry_after else None
-        )
-    return RemoteRefused(f"the remote recogniser refused the request with {status}", metadata={"status": str(status)})
