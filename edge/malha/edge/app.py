@@ -26,7 +26,8 @@ from malha.edge.settings import EdgeSettings
 from malha.edge.sockets import Sockets
 from malha.edge.speech import Speech
 from malha.edge.transcriptions import Transcriptions
-from malha.edge.uploads import UploadDoor, Uploads
+from malha.edge.upload_door import UploadDoor
+from malha.edge.uploads import Uploads
 from malha.runtime import tracing
 from malha.runtime.errors import MalhaError
 from malha.runtime.job_files import JobFiles

@@ -27,6 +27,7 @@ SYNTHESIZE = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
 _WRITE_ERRORS = (grpc.aio.InternalError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _SESSION_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
+_OPENING = re.compile(r"^open\.(format\.|parameters\.)?")
 _UNTOLD = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
 """How a server that died looks, directly or behind a proxy, when it could not tell an error itself."""
 
@@ -114,7 +115,22 @@ def failure(error: grpc.aio.AioRpcError) -> MalhaError:
     told = any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
     if not told and error.code() in _UNTOLD:
         return ServiceAway("the service behind the edge is away: try again", retry_seconds=0.25)
-    return from_rpc_error(error)
+    return _as_sent(from_rpc_error(error))
+
+
+def _as_sent(error: MalhaError) -> MalhaError:
+    """The error with fields by the names they have at the edge: here nobody writes `open`, the edge does."""
+    for field, wrong in dict(error.violations).items():
+        name = _OPENING.sub("", field).replace("sample_rate_hertz", "sample_rate")
+        if name and name != field:
+            del error.violations[field]
+            error.violations[name] = wrong
+            error.message = error.message.replace(field, name)
+    return error
+
+
+KNOWN = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED})
+"""Answers to a token that is known: who it is comes first. Whether it may do what it came for is said where that is done."""
 
 
 class Tokens:
@@ -137,7 +153,7 @@ class Tokens:
         try:
             await stub.ListModels(transcribe_pb2.ListModelsRequest(), metadata=identity, timeout=self.ASK_SECONDS)
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:  # it is asked for its identity first
+            if error.code() not in KNOWN:
                 raise failure(error) from None
         self._until[digest] = now + self.REMEMBER_SECONDS
         self._until.move_to_end(digest)

@@ -29,6 +29,7 @@ _KINDS: Final[dict[str, type[MalhaError]]] = {
     "MODEL_BUSY": ResourceExhausted,
     "BUDGET_EXHAUSTED": ResourceExhausted,
     "MODEL_REFUSED": FailedPrecondition,
+    "SCHEMA_UNSUPPORTED": FailedPrecondition,
 }
 """By the reason of an answer that failed; all others mean that the model is away."""
 _MESSAGES: Final = {
@@ -37,8 +38,11 @@ _MESSAGES: Final = {
     "MODEL_RATE_LIMITED": "the model's server has had enough for now: try again later",
     "MODEL_REFUSED": "the model's server refuses the request",
     "MODEL_TIMEOUT": "the model did not answer in time",
+    "SCHEMA_UNSUPPORTED": "answers without a model are free text alone: set MALHA_CHAT_BASE_URL or a models.toml, or leave response_format out",
     "STREAM_BROKEN": "the model was lost in the midst of its answer, and no other could go on with it",
 }
+_LASTING: Final = frozenset({"BUDGET_EXHAUSTED", "MODEL_REFUSED", "SCHEMA_UNSUPPORTED"})
+"""What is the same a second later."""
 _AGAIN_SECONDS: Final = 1.0
 """Where nobody said when."""
 
@@ -90,7 +94,7 @@ def failed(end: api.MessageEnd) -> MalhaError | None:
     if end.finish_reason not in {"error", "cancelled"} or end.reason == "CONTENT_FILTERED":
         return None
     kind = _KINDS.get(end.reason, Unavailable)
-    again = None if end.reason in {"BUDGET_EXHAUSTED", "MODEL_REFUSED"} else _AGAIN_SECONDS
+    again = None if end.reason in _LASTING else _AGAIN_SECONDS
     if end.HasField("retry_after"):
         again = end.retry_after.ToNanoseconds() / 1e9
     message = _MESSAGES.get(end.reason, "no model could answer")

@@ -82,7 +82,7 @@ class Fields:
 def choice_of(field: str, value: str, choices: Mapping[str, Value]) -> Value:
     """The value a name stands for. Raises InvalidField naming all that are had."""
     if value not in choices:
-        raise InvalidField(field, f"must be one of {', '.join(choices)}")
+        raise InvalidField(field, f"must be one of {', '.join(filter(None, choices))}")
     return choices[value]
 
 

@@ -6,7 +6,7 @@ the way of every other method.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import IO
 
 import grpc
@@ -16,18 +16,12 @@ from starlette.responses import Response
 
 from malha.api.jobs.v1 import jobs_pb2 as api
 from malha.edge.calls import failure, metadata
-from malha.edge.errors import InvalidField
-from malha.edge.fields import choice_of
-from malha.edge.form import Field, FileBegins, FileData, FormReader
-from malha.edge.messages import ANY_LANGUAGE, ROLES
+from malha.edge.form import Field, FileBegins, FileData, Part
 from malha.edge.settings import EdgeSettings
-from malha.edge.uploads import FLAGS, FORM_BYTES, UploadDoor, announced_bytes, body_of, too_large
-from malha.runtime import logs
-from malha.runtime.errors import InvalidArgument, Unavailable
+from malha.edge.upload_door import UploadDoor, announced_bytes
+from malha.edge.upload_form import UploadForm, disk_checked, flag_of, languages_of, roles_of
 from malha.runtime.job_files import JobFiles
 from malha.runtime.mesh import Mesh
-
-log = logs.get("edge.jobs")
 
 CREATE = "/malha.api.jobs.v1.JobService/CreateJob"
 CREATE_NAME = "malha.api.jobs.v1.JobService.CreateJob"
@@ -60,7 +54,7 @@ class JobUploads:
             return await self._make(await upload.receive(request), token)
 
         try:
-            return await self._door.answer(request, upload, receive)
+            return await self._door.answer(request, upload.form, receive)
         finally:
             upload.discard()
 
@@ -80,10 +74,8 @@ class _Upload:
     """One form on its way to the disk."""
 
     def __init__(self, files: JobFiles, most_bytes: int) -> None:
-        self.received = False
-        """Whether all of the body has come."""
+        self.form = UploadForm(FIELDS, most_bytes)
         self._files = files
-        self._most_bytes = most_bytes
         self._fields: dict[str, str] = {}
         self._upload = ""
         self._file: IO[bytes] | None = None
@@ -92,22 +84,12 @@ class _Upload:
 
     async def receive(self, request: Request) -> api.TranscribeJob:
         """The job that the form asks for, its file on disk."""
-        form, size = FormReader(request.headers.get("content-type", "")), 0
-        async with contextlib.aclosing(body_of(request)) as body:
-            async for data in body:
-                size += len(data)
-                if size > self._most_bytes + FORM_BYTES:
-                    raise too_large(self._most_bytes)
-                for part in form.feed(data):
-                    await self._take(part)
-        self.received = True
-        form.finish()
-        if self._file is None:
-            raise InvalidArgument("the form has no part `file`", reason="MISSING_FILE", violations={"file": "is required"})
-        if not self._size:
-            raise InvalidArgument("the file is empty", reason="EMPTY_FILE", violations={"file": "is empty"})
+        async with contextlib.aclosing(self.form.parts(request)) as parts:
+            async for part in parts:
+                await self._take(part)
+        assert self._file is not None, "a form without a file is refused"
         wanted = job_of(self._fields, self._upload)
-        with _told():
+        with disk_checked("recording"):
             self._file.close()
             self._files.complete(self._upload)
         return wanted
@@ -119,14 +101,12 @@ class _Upload:
                 self._file.close()
             self._files.discard_upload(self._upload)
 
-    async def _take(self, part: Field | FileBegins | FileData) -> None:
+    async def _take(self, part: Part) -> None:
         match part:
             case Field():
-                if part.name not in FIELDS:
-                    raise InvalidField(part.name[:64], f"is not known: the form has file, {', '.join(FIELDS)}")
                 self._fields[part.name] = part.value
             case FileBegins():
-                with _told():
+                with disk_checked("recording"):
                     self._upload, self._file = self._files.create()
             case FileData():
                 await self._write(part.content)
@@ -134,9 +114,7 @@ class _Upload:
     async def _write(self, content: bytes) -> None:
         assert self._file is not None, "a file begins before its data"
         self._size += len(content)
-        if self._size > self._most_bytes:
-            raise too_large(self._most_bytes)
-        with _told():
+        with disk_checked("recording"):
             self._file.write(content)
         if self._size - self._looked_at > ROOM_BYTES:
             self._looked_at = self._size
@@ -145,26 +123,13 @@ class _Upload:
 
 def job_of(fields: Mapping[str, str], upload: str) -> api.TranscribeJob:
     """What the form's fields ask for. Raises InvalidField."""
-    language = fields.get("language", "")
     return api.TranscribeJob(
         upload_id=upload,
         conversation_id=fields.get("conversation_id", ""),
-        languages=[] if language in ("", ANY_LANGUAGE) else [tag.strip() for tag in language.split(",")],
+        languages=languages_of(fields),
         model=fields.get("model", ""),
-        roles=[choice_of("roles", role.strip(), ROLES) for role in fields.get("roles", "").split(",") if role.strip()],
-        diarize=_flag(fields, "enable_diarization"),
-        words=_flag(fields, "words", default="true"),
-        analyse=_flag(fields, "analyse"),
+        roles=roles_of(fields),
+        diarize=flag_of(fields, "enable_diarization"),
+        words=flag_of(fields, "words", default="true"),
+        analyse=flag_of(fields, "analyse"),
     )
-
-
-def _flag(fields: Mapping[str, str], name: str, default: str = "false") -> bool:
-    return choice_of(name, fields.get(name, default).strip().lower(), FLAGS)
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"this edge cannot keep the recording: {error.strerror}", reason="DISK_FULL", retry_seconds=30.0) from error

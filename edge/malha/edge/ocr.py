@@ -2,31 +2,29 @@
 
 import asyncio
 import contextlib
-import tempfile
-from collections.abc import AsyncGenerator, Coroutine
-from typing import IO, Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import IO, Any
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from malha.api.ocr.v1 import ocr_pb2 as api
 from malha.edge.calls import Bidi, Metadata, metadata
 from malha.edge.errors import InvalidField, ServiceAway
 from malha.edge.events import error_fields
-from malha.edge.fields import choice_of
-from malha.edge.form import Field, FileBegins, FileData, FormReader
+from malha.edge.form import Field, FileData
 from malha.edge.ocr_pages import DocumentText, event_json
 from malha.edge.replies import json_response
 from malha.edge.settings import EdgeSettings
-from malha.edge.uploads import FLAGS, FORM_BYTES, MEMORY_BYTES, PIECE_BYTES, UploadDoor, body_of, too_large
-from malha.runtime.errors import DeadlineExceeded, InvalidArgument, MalhaError, Unavailable
+from malha.edge.upload_door import UploadDoor
+from malha.edge.upload_form import PIECE_BYTES, UploadForm, disk_checked, flag_of, unless_gone, waiting_file
+from malha.runtime.errors import DeadlineExceeded, MalhaError
 from malha.runtime.mesh import Mesh
 
 RECOGNIZE = "/malha.api.ocr.v1.OcrService/Recognize"
 FIELDS = ("languages", "media_type", "max_pages", "ignore_text_layer", "scrub")
 JSON, TEXT, LINES = "application/json", "text/plain", "application/x-ndjson"
-Value = TypeVar("Value")
 
 
 class DocumentUploads:
@@ -39,22 +37,22 @@ class DocumentUploads:
 
     async def read(self, request: Request) -> Response:
         """The endpoint. Its status is decided by the document's being one that can be read; of one page alone by that page."""
-        upload = _Upload(self._settings)
+        form = UploadForm(FIELDS, self._settings.max_upload_bytes)
 
         async def receive(token: str) -> Response:
             identity, media_type = metadata(token), wanted(request.headers.get("accept", ""))
             async with contextlib.AsyncExitStack() as stack:
-                file = stack.enter_context(_temporary())
-                opening = await upload.receive(request, file)
+                file = stack.enter_context(waiting_file())
+                opening = await _received(request, form, file)
                 reading = self._reading(identity, opening, file)
                 stack.push_async_callback(reading.close)
                 if media_type == LINES:
-                    await _unless_gone(request, reading.begin())
+                    await unless_gone(request, reading.begin())
                     return StreamingResponse(reading.lines(stack.pop_all()), media_type=LINES)
-                document = await _unless_gone(request, reading.whole())
+                document = await unless_gone(request, reading.whole())
                 return PlainTextResponse(document.text) if media_type == TEXT else json_response(document.json())
 
-        return await self._door.answer(request, upload, receive)
+        return await self._door.answer(request, form, receive)
 
     def _reading(self, identity: Metadata, opening: api.Open, file: IO[bytes]) -> "_Reading":
         call = self._mesh.channel("ocr").stream_stream(RECOGNIZE)(metadata=identity)
@@ -67,51 +65,21 @@ def wanted(accept: str) -> str:
     return next((name for name in named if name in {JSON, TEXT, LINES}), JSON)
 
 
-class _Upload:
-    """One form: its file goes to disk, for its fields may follow it."""
-
-    def __init__(self, settings: EdgeSettings) -> None:
-        self.received = False
-        """Whether all of the body has come."""
-        self._most_bytes = settings.max_upload_bytes
-        self._fields: dict[str, str] = {}
-        self._size: int | None = None
-
-    async def receive(self, request: Request, file: IO[bytes]) -> api.Open:
-        """Fill the file; what the fields ask for."""
-        form, size = FormReader(request.headers.get("content-type", "")), 0
-        async with contextlib.aclosing(body_of(request)) as body:
-            async for data in body:
-                size += len(data)
-                if size > self._most_bytes + FORM_BYTES:
-                    raise too_large(self._most_bytes)
-                for part in form.feed(data):
-                    self._take(part, file)
-        self.received = True
-        form.finish()
-        if self._size is None:
-            raise InvalidArgument("the form has no part `file`", reason="MISSING_FILE", violations={"file": "is required"})
-        if not self._size:
-            raise InvalidArgument("the file is empty", reason="EMPTY_FILE", violations={"file": "is empty"})
-        file.seek(0)
-        return opening(self._fields)
-
-    def _take(self, part: Field | FileBegins | FileData, file: IO[bytes]) -> None:
-        match part:
-            case Field():
-                if part.name not in FIELDS:
-                    raise InvalidField(part.name[:64], f"is not known: the form has file, {', '.join(FIELDS)}")
-                self._fields[part.name] = part.value
-            case FileBegins():
-                self._size = 0
-            case FileData():
-                self._size = (self._size or 0) + len(part.content)
-                try:
-                    file.write(part.content)
-                except OSError as error:
-                    raise Unavailable(
-                        f"this edge cannot keep the document: {error.strerror}", reason="DISK_FULL", retry_seconds=30.0
-                    ) from error
+async def _received(request: Request, form: UploadForm, file: IO[bytes]) -> api.Open:
+    """Fill the file, for fields may follow it; what the fields ask for."""
+    fields: dict[str, str] = {}
+    async with contextlib.aclosing(form.parts(request)) as parts:
+        async for part in parts:
+            match part:
+                case Field():
+                    fields[part.name] = part.value
+                case FileData():
+                    with disk_checked("document"):
+                        file.write(part.content)
+                case _:
+                    pass
+    file.seek(0)
+    return opening(fields)
 
 
 def opening(fields: dict[str, str]) -> api.Open:
@@ -119,14 +87,14 @@ def opening(fields: dict[str, str]) -> api.Open:
     asked = api.Open(
         languages=[tag.strip() for tag in fields.get("languages", "").split(",") if tag.strip()],
         media_type=fields.get("media_type", "").strip(),
-        ignore_text_layer=choice_of("ignore_text_layer", fields.get("ignore_text_layer", "").strip().lower(), FLAGS),
+        ignore_text_layer=flag_of(fields, "ignore_text_layer"),
     )
     if pages := fields.get("max_pages", "").strip():
         if not (pages.isdecimal() and 0 < int(pages[:10]) < 2**31):
             raise InvalidField("max_pages", "must be a whole number from 1")
         asked.max_pages = int(pages)
-    if scrub := fields.get("scrub", "").strip().lower():
-        asked.scrub = choice_of("scrub", scrub, FLAGS)
+    if fields.get("scrub", "").strip():
+        asked.scrub = flag_of(fields, "scrub")
     return asked
 
 
@@ -189,29 +157,5 @@ class _Reading:
             await self._call.write(api.RecognizeRequest(finish=api.Finish()).SerializeToString())
 
 
-def _temporary() -> IO[bytes]:
-    return tempfile.SpooledTemporaryFile(MEMORY_BYTES)
-
-
 def _ended() -> ServiceAway:
     return ServiceAway("the service ended in the middle of the document: try again")
-
-
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, Value]) -> Value:
-    """Wait for ``work``, but not for longer than the client does. Raises ClientDisconnect."""
-    working = asyncio.create_task(work, name="edge-document-work")
-    gone = asyncio.create_task(_gone(request), name="edge-document-gone")
-    try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        for task in (working, gone):
-            task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

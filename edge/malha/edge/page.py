@@ -20,6 +20,8 @@ _PAGE = f"""<!doctype html>
 <li><code>WebSocket /ws</code>: a shop counter's call</li>
 <li><code>POST /api/v1/asr</code>: a recording, as a multipart form with <code>file</code></li>
 <li><code>POST /api/v1/tts</code>: speech from text</li>
+<li><code>POST /api/v1/ocr</code>: the text of a document, as a multipart form with <code>file</code></li>
+<li><code>POST /v1/chat/completions</code>, <code>/v1/audio/transcriptions</code>, <code>/v1/embeddings</code>: as OpenAI has them</li>
 </ul>
 </html>
 """

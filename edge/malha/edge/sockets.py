@@ -40,7 +40,7 @@ class Sockets:
         self._limit = limit
         self._sessions: dict[asyncio.Task[Any], Session] = {}
         self._stopping = False
-        self._pace = Pace(lambda: len(self._sessions) >= settings.busy_sockets)
+        self._pace = Pace(lambda: len(self._sessions), settings.busy_sockets)
 
     def __len__(self) -> int:
         return len(self._sessions)

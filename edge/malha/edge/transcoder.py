@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
+from buf.validate import validate_pb2
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from malha.edge.bodies import json_body
-from malha.edge.calls import bearer, failure, metadata
+from malha.edge.calls import Tokens, bearer, failure, metadata
 from malha.edge.contracts import Binding, bindings
 from malha.edge.errors import InvalidField
 from malha.edge.parsing import message_of
@@ -26,20 +27,25 @@ FLAGS = {"true": True, "false": False}
 def routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
     """A route for each binding. Those whose path is literal come first: ``/conversations:search`` is no conversation."""
     ordered = sorted(bindings(), key=lambda binding: len(binding.variables))
+    tokens = Tokens(mesh)
     return [
-        Route(binding.route, _endpoint(binding, settings, mesh), methods=[binding.verb], name=binding.method.full_name)
+        Route(binding.route, _endpoint(binding, settings, mesh, tokens), methods=[binding.verb], name=binding.method.full_name)
         for binding in ordered
     ]
 
 
-def _endpoint(binding: Binding, settings: EdgeSettings, mesh: Mesh) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(binding: Binding, settings: EdgeSettings, mesh: Mesh, tokens: Tokens) -> Callable[[Request], Awaitable[Response]]:
     request_type = message_factory.GetMessageClass(binding.method.input_type)
     response_type = message_factory.GetMessageClass(binding.method.output_type)
     path = f"/{binding.method.containing_service.full_name}/{binding.method.name}"
+    content = base64_characters(binding.method.input_type)
 
     async def answer(request: Request) -> Response:
-        identity = metadata(bearer(request.headers.get("authorization", "")))
-        message = await _message(request, binding, request_type, settings.max_body_bytes)
+        token = bearer(request.headers.get("authorization", ""))
+        identity = metadata(token)
+        if content:  # before more is received than anybody may send
+            await tokens.check(token)
+        message = await _message(request, binding, request_type, settings.max_body_bytes + content)
         method = mesh.channel(binding.capability).unary_unary(
             path, request_serializer=request_type.SerializeToString, response_deserializer=response_type.FromString
         )
@@ -47,10 +53,22 @@ def _endpoint(binding: Binding, settings: EdgeSettings, mesh: Mesh) -> Callable[
             response: Message = await method(message, metadata=identity, timeout=ANSWER_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise failure(error) from None
-        text = json_format.MessageToJson(response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None)
+        text = json_format.MessageToJson(
+            response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
+        )
         return Response(text, media_type="application/json")
 
     return answer
+
+
+def base64_characters(descriptor: Descriptor) -> int:
+    """What a message's fields of bytes may take in its JSON form, by the contract's limits: recordings come on top of what a body may hold."""
+    limits = (
+        field.GetOptions().Extensions[validate_pb2.field].bytes.max_len
+        for field in descriptor.fields
+        if field.type == FieldDescriptor.TYPE_BYTES
+    )
+    return sum(-(-limit // 3) * 4 for limit in limits)
 
 
 async def _message(request: Request, binding: Binding, request_type: type[Message], limit: int) -> Message:

@@ -18,7 +18,9 @@ from malha.edge.fields import choice_of
 from malha.edge.ids import new_session_id
 from malha.edge.replies import json_response
 from malha.edge.settings import EdgeSettings
-from malha.edge.uploads import FLAGS, Form, Upload, UploadDoor
+from malha.edge.upload_door import UploadDoor
+from malha.edge.upload_form import flag_of
+from malha.edge.uploads import Asked, Upload
 from malha.runtime.mesh import Mesh
 
 JSON, TEXT, VERBOSE = "json", "text", "verbose_json"
@@ -41,18 +43,19 @@ class Transcriptions:
 
     async def transcribe(self, request: Request) -> Response:
         """The endpoint."""
-        upload = Upload(self._mesh, self._settings, Form(FIELDS, opening))
+        upload = Upload(self._mesh, self._settings, Asked(FIELDS, opening))
 
         async def receive(token: str) -> Response:
             transcript = (await upload.run(request, metadata(token, new_session_id()))).json()
             return answer_of(transcript, upload.fields)
 
-        return await self._door.answer(request, upload, receive)
+        return await self._door.answer(request, upload.form, receive)
 
 
 def opening(fields: Mapping[str, str]) -> api.Open:
-    """What the form's fields ask for. Raises InvalidField."""
-    if choice_of("stream", fields.get("stream", "").lower(), FLAGS):
+    """What the form's fields ask for. Raises InvalidField, for the form of the answer too, before anything is transcribed."""
+    verbose, granularities = _format(fields) == VERBOSE, _granularities(fields)
+    if flag_of(fields, "stream"):
         raise InvalidField("stream", "is not supported here: live audio goes over /api/v1/asr/stream")
     language, model = fields.get("language", ""), fields.get("model", "")
     return api.Open(
@@ -61,7 +64,7 @@ def opening(fields: Mapping[str, str]) -> api.Open:
         pace=api.PACE_BATCH,
         model="" if model in OPENAI_MODELS else model,
         interim=False,
-        words="word" in _granularities(fields) and _format(fields) == VERBOSE,
+        words=verbose and "word" in granularities,
         verbatim=True,
     )
 

@@ -9,11 +9,10 @@ import pytest
 from conftest import OTHER_TOKEN, TOKEN
 from integration.edge.conftest import RunningEdge, running_edge
 
+from fakes.serving import served
 from malha.conversation.service import ConversationService
 from malha.conversation.settings import ConversationSettings
-from malha.runtime.auth import Authenticator
-from malha.runtime.contracts import SERVICES, load_contracts
-from malha.runtime.server import Server
+from malha.runtime.contracts import SERVICES
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.tokens import Tokens
@@ -30,21 +29,14 @@ class Rest:
 
 @pytest.fixture
 async def rest(database: Database, settings: RuntimeSettings, tmp_path: Path) -> AsyncIterator[Rest]:
-    load_contracts()
     service = ConversationService(database, ConversationSettings(_env_file=None, conversation_state_bytes=1000))
-    authenticator = Authenticator.from_settings(settings.api_tokens, settings.data_dir, Tokens(database))
-    server = Server([service], [name for name in SERVICES if name != service.name], settings, authenticator)
-    port = await server.start()
-    await server.wait_serving()
-    try:
-        async with (
-            running_edge(tmp_path, f"127.0.0.1:{port}", TOKEN, grpc_port=port) as edge,
-            edge.client() as mine,
-            edge.client(token=OTHER_TOKEN) as theirs,
-        ):
-            yield Rest(edge, mine, theirs)
-    finally:
-        await server.stop()
+    async with (
+        served([service], settings, Tokens(database), absent=[name for name in SERVICES if name != service.name]) as server,
+        running_edge(tmp_path, server.target, TOKEN, grpc_port=server.port) as edge,
+        edge.client() as mine,
+        edge.client(token=OTHER_TOKEN) as theirs,
+    ):
+        yield Rest(edge, mine, theirs)
 
 
 def told(answer: httpx.Response) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Speech, REST, health and the page, over real HTTP."""
 
 import asyncio
+import base64
 import io
 import wave
 
@@ -19,6 +20,7 @@ from malha.edge import contracts
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TTS = "/api/v1/tts"
+ALIGN = "/api/v1/transcribe:align"
 
 
 def reason(answer: httpx.Response) -> tuple[int, str]:
@@ -88,6 +90,46 @@ async def test_bad_speech(edge: RunningEdge) -> None:
         assert reason(await client.post(TTS, json={"text": "a", "language": "en"})) == (401, "TOKEN_UNKNOWN")
     async with edge.client(token="") as client:
         assert reason(await client.post(TTS, json={"text": "a", "language": "en"})) == (401, "TOKEN_MISSING")
+
+
+async def test_a_wrong_field_is_named_as_it_was_sent(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for body, field in (({"speed": 9}, "speed"), ({"sample_rate": 3}, "sample_rate")):
+            told = (await client.post(TTS, json={"text": "a", "language": "en", **body})).json()["error"]
+            assert list(told["violations"]) == [field]
+            assert told["message"].startswith(f"{field}: must be ")
+        answer = await client.post("/api/v1/asr", files={"file": b"RIFF"}, data={"language": "x"})
+        assert list(answer.json()["error"]["violations"]) == ["languages"]
+        answer = await client.post("/api/v1/asr", files={"file": b"RIFF"}, data={"words": "maybe"})
+        assert answer.json()["error"]["violations"] == {"words": "must be one of true, 1, yes, on, false, 0, no, off"}
+
+
+async def test_a_recording_in_json_may_be_as_large_as_its_contract_says(edge: RunningEdge) -> None:
+    def request(size: int) -> dict[str, object]:
+        return {
+            "format": {"encoding": "ENCODING_PCM16"},
+            "content": base64.b64encode(bytes(size)).decode(),
+            "text": "one",
+            "language": "en",
+        }
+
+    async with edge.client() as client:
+        assert reason(await client.post(ALIGN, json=request(3_900_000))) == (400, "NO_ALIGNER")
+        assert reason(await client.post(ALIGN, json=request(4_000_002))) == (400, "INVALID_FIELD")
+        assert reason(await client.post(ALIGN, json=request(8_000_000))) == (413, "BODY_TOO_LARGE")
+        assert reason(await client.post(ALIGN, json={"text": "a" * 8_000_000})) == (413, "BODY_TOO_LARGE")
+    async with edge.client(token="nobody") as client:
+        assert reason(await client.post(ALIGN, json=request(3_000_000))) == (401, "TOKEN_UNKNOWN")
+
+
+async def test_text_is_not_escaped_in_json(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def voices(*_: object) -> synthesize_pb2.ListVoicesResponse:
+        return synthesize_pb2.ListVoicesResponse(voices=[synthesize_pb2.Voice(name="João")])
+
+    monkeypatch.setattr(FakeServer, "ListVoices", voices)
+    async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
+        answer = await client.get("/api/v1/voices")
+    assert "João".encode() in answer.content, answer.text
 
 
 async def test_long_text_goes_in_pieces(fake: FakeServer, fake_edge: RunningEdge) -> None:

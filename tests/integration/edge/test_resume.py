@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import TOKEN, RunningServer, silence, voice
+from conftest import TOKEN, RunningServer
 
 from fakes.audio_server import serving
+from fakes.conversation import conversation
 from fakes.resuming import ResumingServer
 from fakes.wire import Wire
 from malha.edge import resuming
@@ -26,19 +27,6 @@ from .conftest import RunningEdge, Talk, running_edge, talk
 RATE = 16_000
 CHUNK = 1_600
 SECONDS = 30.0
-
-
-def conversation(seconds: float, channels: int = 1) -> np.ndarray:
-    """Utterances of one to two seconds with pauses, on each channel at its own times. Shape (frames, channels)."""
-    columns = []
-    for channel in range(channels):
-        random, parts, length = np.random.default_rng(5 + channel), [], 0.0
-        while length < seconds:
-            pause, speech = random.uniform(0.6, 1.2), random.uniform(0.8, 1.8)
-            parts += [silence(pause, RATE, seed=int(random.integers(1000))), voice(speech, RATE, seed=int(random.integers(1000)))]
-            length += pause + speech
-        columns.append(np.concatenate([*parts, silence(1.0, RATE)])[: int(seconds * RATE)])
-    return np.stack(columns, axis=1)
 
 
 class Speaker:

@@ -69,6 +69,12 @@ async def test_what_is_not_known_is_an_error_in_openais_form(edge: RunningEdge, 
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
 
 
+async def test_the_form_of_the_answer_is_judged_before_the_audio_is_heard(edge: RunningEdge) -> None:
+    async with edge.client() as asking:
+        answer = await asking.post(URL, data={"response_format": "srt"}, files={"file": ("call.wav", b"no audio at all")})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format")
+
+
 async def test_no_file_no_audio_no_token(edge: RunningEdge) -> None:
     async with edge.client() as asking, edge.client(token="wrong") as stranger:
         none = await asking.post(URL, data={"model": "whisper-1"}, files={})

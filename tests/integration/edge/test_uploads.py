@@ -13,7 +13,7 @@ from conftest import silence, voice
 from integration.edge.conftest import EdgeFor, RunningEdge
 
 from fakes.audio_server import FakeCall, FakeServer, error_info, serving
-from malha.edge.uploads import FORM_BYTES
+from malha.edge.upload_form import FORM_BYTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -282,8 +282,8 @@ async def test_a_service_that_dies_in_the_middle(edge_for: EdgeFor) -> None:
 
 
 async def test_a_body_that_stands_still(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("malha.edge.uploads.BODY_SECONDS", 0.3)
-    monkeypatch.setattr("malha.edge.uploads.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("malha.edge.upload_form.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("malha.edge.upload_door.LINGER_SECONDS", 0.2)
     async with serving() as fake, edge_for(fake.target) as edge:
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         writer.write(

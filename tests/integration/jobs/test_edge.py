@@ -15,6 +15,7 @@ from malha.edge.openapi import document
 from malha.edge.server import EdgeServer
 from malha.edge.settings import EdgeSettings
 from malha.runtime.settings import RuntimeSettings
+from malha.store.tokens import Tokens
 
 ADDRESS = "/api/v1/jobs"
 
@@ -61,6 +62,17 @@ async def test_an_upload_becomes_a_job_and_a_conversation(edge: Edge, first: str
     assert job["warnings"][0]["reason"] == "NOT_IN_THIS_VERSION"
     assert await edge.jobs.value("SELECT count(*) FROM segment") > 0
     assert edge.jobs.files() == []
+
+
+async def test_who_may_write_may_upload_and_who_may_read_may_not(edge: Edge) -> None:
+    tokens = Tokens(edge.jobs.database)
+    answers = {}
+    for scope in ("write", "read"):
+        secret, _ = await tokens.create("default", actor="test", scopes={scope})
+        headers = {"Authorization": f"Bearer {secret}"}
+        answers[scope] = await edge.http.post(ADDRESS, headers=headers, files={"file": ("call.wav", recording(), "audio/wav")})
+    assert answers["write"].status_code == 200, answers["write"].text
+    assert (answers["read"].status_code, answers["read"].json()["error"]["code"]) == (403, "PERMISSION_DENIED")
 
 
 async def test_a_small_recording_goes_as_json(edge: Edge) -> None:

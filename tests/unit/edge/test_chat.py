@@ -78,12 +78,14 @@ def test_answers_that_failed() -> None:
         ("MODEL_RATE_LIMITED", ResourceExhausted),
         ("BUDGET_EXHAUSTED", ResourceExhausted),
         ("MODEL_REFUSED", FailedPrecondition),
+        ("SCHEMA_UNSUPPORTED", FailedPrecondition),
         ("STREAM_BROKEN", Unavailable),
         ("", Unavailable),
     ):
         error = failed(api.MessageEnd(finish_reason="error", reason=reason))
         assert type(error) is kind
         assert error.reason == (reason or "MODEL_UNAVAILABLE")
+        assert (error.retry_seconds is None) == (reason in {"BUDGET_EXHAUSTED", "MODEL_REFUSED", "SCHEMA_UNSUPPORTED"})
     told = api.MessageEnd(finish_reason="error", reason="MODEL_RATE_LIMITED", retry_after=Duration(seconds=7))
     assert (error := failed(told)) is not None
     assert error.retry_seconds == 7

@@ -3,13 +3,15 @@
 import asyncio
 
 from malha.edge.framing import Framer
-from malha.edge.pace import BEAT_SECONDS, BUSY_PIECE_SECONDS, PIECE_SECONDS, STAGGER, Pace
+from malha.edge.pace import BEAT_SECONDS, BUSY_PIECE_SECONDS, PIECE_SECONDS, SHORT_BEAT_SECONDS, SOME_SOCKETS, STAGGER, Pace
 from malha.edge.protocol import DUE, _Inbox
+
+BUSY = 400
 
 
 def inbox(size: int = 0, seconds: float = 5.0, pace: Pace | None = None) -> _Inbox:
     made = _Inbox(asyncio.get_running_loop())
-    made.gather(size, seconds, (pace or Pace(lambda: False)).wake)
+    made.gather(size, seconds, (pace or Pace(lambda: 1, BUSY)).wake)
     return made
 
 
@@ -82,13 +84,13 @@ async def test_a_cancelled_hearer_loses_nothing() -> None:
 
 
 async def test_a_busy_edge_wakes_in_beats() -> None:
-    busy, loop = [False], asyncio.get_running_loop()
-    pace = Pace(lambda: busy[0])
+    sockets, loop = [SOME_SOCKETS - 1], asyncio.get_running_loop()
+    pace = Pace(lambda: sockets[0], BUSY)
     assert pace.piece_seconds == PIECE_SECONDS
     at_once, first, second = loop.create_future(), loop.create_future(), loop.create_future()
     pace.wake(at_once)
     assert at_once.done()
-    busy[0] = True
+    sockets[0] = BUSY
     assert pace.piece_seconds == BUSY_PIECE_SECONDS
     pace.wake(first)
     pace.wake(second)
@@ -97,10 +99,33 @@ async def test_a_busy_edge_wakes_in_beats() -> None:
     await asyncio.wait_for(first, 100 * BEAT_SECONDS)
 
 
+async def test_an_edge_with_some_calls_wakes_in_short_beats_and_joins_no_more() -> None:
+    loop = asyncio.get_running_loop()
+    pace = Pace(lambda: SOME_SOCKETS, BUSY)
+    assert pace.piece_seconds == PIECE_SECONDS
+    assert pace.stagger() == 1.0
+    first, second = loop.create_future(), loop.create_future()
+    pace.wake(first)
+    pace.wake(second)
+    assert not first.done()
+    await asyncio.wait_for(first, 1000 * SHORT_BEAT_SECONDS)
+    assert second.done(), "of one beat"
+
+
+async def test_who_waits_for_a_beat_is_woken_though_the_others_leave() -> None:
+    sockets, loop = [BUSY], asyncio.get_running_loop()
+    pace = Pace(lambda: sockets[0], BUSY)
+    first, second = loop.create_future(), loop.create_future()
+    pace.wake(first)
+    sockets[0] = 1
+    pace.wake(second)
+    await asyncio.wait_for(asyncio.gather(first, second), 100 * BEAT_SECONDS)
+
+
 async def test_calls_that_begin_together_are_heard_in_turn() -> None:
-    pace = Pace(lambda: True)
+    pace = Pace(lambda: BUSY, BUSY)
     assert {pace.stagger() for _ in range(len(STAGGER))} == set(STAGGER)
-    assert Pace(lambda: False).stagger() == 1.0
+    assert Pace(lambda: 1, BUSY).stagger() == 1.0
 
 
 def test_only_the_first_piece_is_shorter() -> None:
