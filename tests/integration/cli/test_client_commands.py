@@ -31,6 +31,15 @@ def test_transcribe_prints_json_for_each_file(malha: Run, speech: Path) -> None:
     assert [segment["start_seconds"] for segment in first["segments"]] == [segment["start_seconds"] for segment in second["segments"]]
 
 
+def test_a_recording_that_is_refused_does_not_keep_the_next_from_being_transcribed(malha: Run, speech: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio at all")
+    done = malha("transcribe", str(bad), str(speech), "--json")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"malha: {bad}: the file is not audio")
+    assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(speech)]
+
+
 def test_call_shows_the_transcript_and_its_figures(malha: Run, speech: Path) -> None:
     done = malha("call", str(speech))
     assert done.returncode == 0, done.stderr
@@ -74,10 +83,11 @@ def test_say_writes_what_the_file_is_called(malha: Run, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["sample_rate"] == 16_000
         assert (tmp_path / name).read_bytes().startswith(magic)
-    refused = malha("say", "Bom dia.", "-l", "pt", "-o", str(tmp_path / "out"), "--format", "flac")
-    assert refused.returncode != 0
-    assert "mp3" in refused.stderr
-    assert not (tmp_path / "out").exists()
+    for output, options in (("out", ("--format", "flac")), ("out.flac", ())):
+        refused = malha("say", "Bom dia.", "-l", "pt", "-o", str(tmp_path / output), *options)
+        assert refused.returncode != 0
+        assert "mp3" in refused.stderr
+        assert not (tmp_path / output).exists()
 
 
 def test_an_error_of_the_server_is_one_line(malha: Run, speech: Path) -> None:

@@ -78,6 +78,7 @@ async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
 
 
 async def test_pull_list_path_verify(machine: Machine) -> None:
+    assert "malha models pull" in (await machine.run("verify")).err
     pulled = await machine.run("pull", "small")
     assert (pulled.code, pulled.out) == (0, "whisper/small: present\n"), pulled.err
     assert pulled.err.splitlines()[0] == "[1/1] whisper/small: 486 MB, MIT, Systran/faster-whisper-small"

@@ -188,6 +188,11 @@ async def test_the_program_prints_text_or_json(client: Client, tmp_path: Path) -
     done = await asyncio.to_thread(ocr, str(bad))
     assert (done.returncode, done.stdout) == (1, "")
     assert "page 1: the image is damaged" in done.stderr
+    locked = tmp_path / "locked.pdf"
+    locked.write_bytes(encrypted_pdf())
+    done = await asyncio.to_thread(ocr, str(locked), str(file))
+    assert (done.returncode, done.stdout) == (1, "Primeira página.\n\nCPF [CPF]\n")
+    assert f"malha: {locked}: the PDF needs a password" in done.stderr
     done = await asyncio.to_thread(ocr, str(file), "-l", "tlh")
     assert done.returncode == 1
     assert done.stderr.startswith("malha: engine rapidocr")

@@ -241,7 +241,7 @@ class Model:
     last: SessionUpdate | None = None
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=ACTIONS)
 def test_any_interleaving_stores_what_a_plain_model_says(postgres: Postgres, actions: list[tuple[str, int, int]]) -> None:
     asyncio.run(_follow(postgres, actions))

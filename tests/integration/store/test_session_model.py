@@ -304,9 +304,7 @@ def test_any_interleaving_keeps_what_was_told(postgres: Postgres) -> None:
             SessionMachine.world = runner.run(world_of(postgres, stack, runner))
             run_state_machine_as_test(
                 SessionMachine,
-                settings=settings(
-                    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
-                ),
+                settings=settings(max_examples=40, stateful_step_count=25, suppress_health_check=list(HealthCheck), print_blob=True),
             )
         finally:
             runner.run(stack.aclose())

@@ -11,12 +11,11 @@ import grpc
 import pytest
 from conftest import AUTHORIZED, OTHER_TOKEN, TOKEN, voice
 
+from fakes.serving import served
 from fakes.wav import wav
 from malha.api.synthesize.v1 import synthesize_pb2 as api
 from malha.api.synthesize.v1.synthesize_pb2_grpc import SynthesizeServiceStub
-from malha.runtime.auth import Authenticator
 from malha.runtime.errors import MalhaError
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.store.database import Database
@@ -57,16 +56,10 @@ class ParrotEngine:
 async def serving(folder: Path, database: Database | None) -> AsyncIterator[SynthesizeServiceStub]:
     tokens = (f"default:{TOKEN}", f"other:{OTHER_TOKEN}")
     runtime = RuntimeSettings(_env_file=None, data_dir=folder, grpc_port=0, admin_port=0, api_tokens=tokens, drain_seconds=1)
-    authenticator = Authenticator.from_settings(runtime.api_tokens, folder, Tokens(database) if database is not None else None)
     service = SynthesizeService(ParrotEngine(), SynthesizeSettings(_env_file=None), database)
-    server = Server([service], [], runtime, authenticator)
-    port = await server.start()
-    await server.wait_serving()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield SynthesizeServiceStub(channel)
-    finally:
-        await server.stop()
+    kept = Tokens(database) if database is not None else None
+    async with served([service], runtime, kept) as server, grpc.aio.insecure_channel(server.target) as channel:
+        yield SynthesizeServiceStub(channel)
 
 
 async def cloned(stub: SynthesizeServiceStub, **opening: Any) -> list[api.SynthesizeResponse]:

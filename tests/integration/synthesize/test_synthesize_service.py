@@ -17,12 +17,11 @@ import pytest_asyncio
 from conftest import AUTHORIZED, TOKEN
 from prometheus_client import REGISTRY
 
+from fakes.serving import served
 from malha.api.common.v1 import media_pb2
 from malha.api.synthesize.v1 import synthesize_pb2 as api
 from malha.api.synthesize.v1.synthesize_pb2_grpc import SynthesizeServiceStub
-from malha.runtime.auth import Authenticator
 from malha.runtime.errors import MalhaError
-from malha.runtime.server import Server
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.runtime.stream import StreamLimits
@@ -112,15 +111,9 @@ async def serving(folder: Path, limits: StreamLimits | None = None, **settings: 
     runtime = RuntimeSettings(_env_file=None, data_dir=folder, grpc_port=0, admin_port=0, api_tokens=(f"default:{TOKEN}",), drain_seconds=1)
     synthesize = SynthesizeSettings(_env_file=None, **settings)
     engine = EspeakEngine(synthesize)
-    authenticator = Authenticator.from_settings(runtime.api_tokens, runtime.data_dir)
-    server = Server([SynthesizeService(engine, synthesize)], [], runtime, authenticator, limits)
-    port = await server.start()
-    await server.wait_serving()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Client(SynthesizeServiceStub(channel), engine)
-    finally:
-        await server.stop()
+    service = SynthesizeService(engine, synthesize)
+    async with served([service], runtime, limits=limits) as server, grpc.aio.insecure_channel(server.target) as channel:
+        yield Client(SynthesizeServiceStub(channel), engine)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from malha.chat.costs import DAY, HOUR, PARTS, Costs, Lately
-from malha.chat.engines.http import retry_seconds
 
 
 class Clock:
@@ -61,9 +60,3 @@ def test_they_are_gauges_where_prometheus_looks() -> None:
     text = generate_latest(registry).decode()
     assert "# TYPE malha_ai_cost_day gauge" in text
     assert 'malha_ai_cost_hour{tenant="a"} 0.5' in text
-
-
-def test_retry_after_is_a_time_one_can_wait() -> None:
-    assert [retry_seconds(header) for header in ("7", "0.5", "-3", "nan", "inf", "soon", "")] == [7, 0.5, 0, 1, 86_400, 1, 1]
-    assert retry_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert retry_seconds("Wed, 21 Oct 2815 07:28:00 GMT") == 86_400

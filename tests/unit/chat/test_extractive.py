@@ -3,7 +3,7 @@
 import pytest
 
 from malha.chat.engine import Ask, Delta, Ended, Role, Source, Turn
-from malha.chat.engines.extractive import ExtractiveEngine
+from malha.chat.engines.extractive import ExtractiveEngine, quoted
 from malha.chat.language import language_of
 from malha.chat.models_file import Deployment
 from malha.runtime.errors import FailedPrecondition
@@ -22,6 +22,14 @@ async def test_it_quotes_the_sentence_that_answers_and_says_that_it_quotes() -> 
     assert answer == (
         "Não tenho um modelo de linguagem agora; encontrei estas passagens:\n— «O plano Família custa R$ 99,90 por mês.» (Tarifas)"
     )
+
+
+async def test_of_what_it_was_given_only_what_it_quotes_counts_as_quoted() -> None:
+    delivery = Source("d2", "Entrega", "A entrega do plano leva cinco dias.", 1.0)
+    answer = await answered(Ask("Quanto custa o plano família?", sources=(delivery, TARIFF)))
+    assert list(quoted(answer, (delivery, TARIFF))) == [TARIFF]
+    nothing = await answered(Ask("Qual é a capital da França?", sources=(delivery, TARIFF)))
+    assert not list(quoted(nothing, (delivery, TARIFF)))
 
 
 async def test_it_quotes_the_conversation() -> None:

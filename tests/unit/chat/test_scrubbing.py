@@ -5,7 +5,7 @@ import itertools
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.loop_watch import never_blocked
@@ -101,7 +101,6 @@ async def test_a_word_that_does_not_end_is_read_in_parts() -> None:
     assert scrubbed.count("cliente") == 50
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["oi", "plano", "  ", "\t", "\n", ",", "99,90", "(sim)", CPF, "11 98765-4321", "x" * 150, SPOKEN]), max_size=30

@@ -3,7 +3,7 @@
 import unicodedata
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from malha.synthesize.engines.espeak_text import Words, portions, prepare
@@ -59,7 +59,6 @@ def test_prose_is_spoken_in_one_go_and_numbers_in_portions() -> None:
     assert list(portions("")) == [(0, 0)]
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.text())
 def test_any_text_is_prepared(text: str) -> None:
     prepared = prepare(text)

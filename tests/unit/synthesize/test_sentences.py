@@ -1,7 +1,7 @@
 """Sentences out of text that comes in pieces."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from malha.synthesize.sentences import CLAUSE_CHARACTERS, MAX_CHARACTERS, SentenceBuffer
@@ -248,7 +248,6 @@ PIECES = st.lists(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(PIECES, st.lists(st.integers(1, 30), min_size=1, max_size=12))
 @example(["x" * 400, ".", " ", "A"], [1])
 @example(["x" * 395, " etc. ", " " * 300, "A"], [7])
