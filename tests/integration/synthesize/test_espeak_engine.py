@@ -86,8 +86,13 @@ async def test_it_tells_what_it_can(engine: EspeakEngine) -> None:
         "es-ES": "es",
         "es-MX": "es-419",
         "es-419": "es-419",
-    }.items()
-    | {"en": "en-us", "en-US": "en-us", "en-GB": "en-gb", "en_AU": "en-gb", "EN-ca": "en-us", "en-Latn-GB": "en-gb"}.items(),
+        "en": "en-us",
+        "en-US": "en-us",
+        "en-GB": "en-gb",
+        "en_AU": "en-gb",
+        "EN-ca": "en-us",
+        "en-Latn-GB": "en-gb",
+    }.items(),
 )
 async def test_the_voice_is_the_one_of_the_nearest_region(engine: EspeakEngine, language: str, voice: str) -> None:
     assert engine.choose_voice("", language).name == voice

@@ -121,6 +121,7 @@ CONCAT = b"ffconcat version 1.0\nfile /etc/passwd\n"
         (encode_wav(bytes(4000), 4_000, 1), "UNSUPPORTED_FORMAT"),
         (mux("wav", "adpcm_ms", PCM, RATE), "UNSUPPORTED_FORMAT"),
     ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)}-bytes",
 )
 def test_what_is_not_audio_is_refused(decode, content, reason):
     with pytest.raises(UnsupportedFormat) as caught:

@@ -10,7 +10,7 @@ import pytest
 from malha.runtime.errors import NotFound, ResourceExhausted
 from malha.runtime.job_files import CLAIMED_SECONDS, FORSAKEN_SECONDS, JobFiles
 
-TENANT, JOB = uuid.uuid4(), uuid.uuid4()
+TENANT, JOB = uuid.UUID(int=1 << 100), uuid.UUID(int=2 << 100)
 
 
 @pytest.fixture
