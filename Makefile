@@ -42,9 +42,9 @@ $(VENV)/.dev: $(VENV)/.whisper .ci/requirements-dev.txt
 	@sh $< $(ENGINE_PYTHON) .venvs/$*
 	@touch $@
 
-$(TINY_MODELS)/.tiny-qwen2: .venvs/vllm/.installed $(wildcard tests/fakes/tiny_qwen2*.py)
+$(TINY_MODELS)/.tiny-qwen2: .venvs/vllm/.installed $(wildcard tests/fakes/tiny_qwen2*.py services/malha/insight/prompts_text/partial_summary.pt.md)
 	@echo "[3/3] $(TINY_MODELS): a tiny Qwen2 that answers in Portuguese, and its INT4 form"
-	@.venvs/vllm/bin/python tests/fakes/tiny_qwen2.py $(TINY_MODELS)
+	@PYTHONPATH=tests .venvs/vllm/bin/python -m fakes.tiny_qwen2 $(TINY_MODELS)
 	@touch $@
 
 engines: ## Every engine's environment that installs here, kept between runs: half an hour and 12 GB at first. ENGINES_SECONDS=1200 bounds it.
@@ -81,7 +81,7 @@ check: $(VENV)/.dev lint ## Lint, types and the quick tests: under three minutes
 bench: $(VENV)/.dev ## The live benchmark; timings are reported, never asserted.
 	$(BIN)/malha bench live --sessions 200 --seconds 20 --engine null
 
-vllm-test-server: $(TINY_MODELS)/.tiny-qwen2 ## vLLM and a tiny model in .venvs, for the tests that are marked vllm: about three minutes.
+vllm-test-server: $(TINY_MODELS)/.tiny-qwen2 ## vLLM and a tiny model in .venvs, for the tests that are marked vllm: about five minutes.
 	@echo ".venvs/vllm/bin/vllm serve $(TINY_MODELS)/tiny-qwen2"
 
 engine-coqui: .venvs/coqui/.installed ## coqui-tts (VITS, XTTS-v2, cloned voices) in .venvs/coqui, for malha serve synthesize: about five minutes.

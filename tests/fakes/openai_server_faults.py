@@ -68,14 +68,16 @@ def in_english(text: str) -> str:
 
 
 def with_wrong_ids(text: str) -> str:
-    """The evidence of a JSON answer names segments that do not exist."""
-    return _rewritten(text, lambda name, _: "00000000-0000-7000-8000-000000000000" if name in _IDS else None)
+    """The evidence of a JSON answer names segments that do not exist, also where it was asked for quotes alone."""
+    told = _rewritten(text, lambda name, _: _NO_SEGMENT if name in _IDS else None)
+    return told.replace('{"quote": ', f'{{"segment_id": "{_NO_SEGMENT}", "quote": ')
 
 
 WRONG_LANGUAGE = Fault(answer=in_english)
 WRONG_IDS = Fault(answer=with_wrong_ids)
 
 _TEXTS = frozenset({"", "message", "text", "summary", "title"})
+_NO_SEGMENT = "00000000-0000-7000-8000-000000000000"
 _IDS = frozenset({"evidence", "segment_id", "segment_ids", "id", "ids"})
 
 

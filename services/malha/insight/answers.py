@@ -15,7 +15,7 @@ from malha.insight.evidence import grounded
 from malha.insight.leaks import leak
 from malha.insight.openings import begins_well
 from malha.insight.plain_text import cleaned, speaks
-from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA, short_name
+from malha.insight.prompts import LONGEST_MESSAGE, LONGEST_QUOTE, MOST_EVIDENCE, NO_DATA
 from malha.insight.quotations import without_quotations
 from malha.insight.words import content, words
 from malha.text.tokens import fold
@@ -42,20 +42,12 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Quoted:
-    """Words, and the short name of the utterance they are said to be from."""
-
-    name: str
-    quote: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     """An answer of the right form."""
 
     message: str
     confidence: float
-    evidence: tuple[_Quoted, ...]
+    quotes: tuple[str, ...]
 
 
 def check(
@@ -71,7 +63,7 @@ def check(
     message = cleaned(written.message)
     if _says_nothing(message):
         return Checked(None, EMPTY)
-    evidence = _verbatim(written.evidence, request.window, language)
+    evidence = _verbatim(written.quotes, request.window, language)
     named = named_offers(message, language, offers)
     problem = _problem(message, evidence, kind, language, request, named, quotes, system)
     if problem is not None or evidence is None:
@@ -79,16 +71,23 @@ def check(
     return Checked(Draft(kind, message, written.confidence, evidence, request.trigger, seq=request.seq), "")
 
 
-def _verbatim(quoted: Sequence[_Quoted], window: Sequence[Utterance], language: str) -> tuple[Evidence, ...] | None:
-    """The quotes as they stand in their segments, whatever their case, accents and punctuation; None where one does not, or says nothing."""
-    said = {short_name(utterance): utterance for utterance in window}
+def _verbatim(quotes: Sequence[str], window: Sequence[Utterance], language: str) -> tuple[Evidence, ...] | None:
+    """The quotes as they stand in the window, whatever their case, accents and punctuation; None where one does not, or says nothing."""
     found: list[Evidence] = []
-    for each in quoted:
-        utterance = said.get(each.name)
-        if utterance is None or (stretch := _stretch(each.quote, utterance.text, utterance.language or language)) is None:
+    for quote in quotes:
+        if (evidence := _found(quote, window, language)) is None:
             return None
-        found.append(Evidence(utterance.segment_id, stretch))
+        found.append(evidence)
     return tuple(dict.fromkeys(found)) or None
+
+
+def _found(quote: str, window: Sequence[Utterance], language: str) -> Evidence | None:
+    """The words a quote repeats; of utterances that all have them, those of the newest."""
+    for utterance in reversed(window):
+        stretch = _stretch(quote, utterance.text, utterance.language or language)
+        if stretch is not None:
+            return Evidence(utterance.segment_id, stretch)
+    return None
 
 
 def _problem(
@@ -134,13 +133,13 @@ def _read(raw: str, kind: InsightType) -> _Written | None:
         return None
     if not isinstance(quoted, list) or len(quoted) > MOST_EVIDENCE or not all(_is_evidence(each) for each in quoted):
         return None
-    return _Written(message, float(confidence), tuple(_Quoted(each["segment_id"], each["quote"]) for each in quoted))
+    return _Written(message, float(confidence), tuple(each["quote"] for each in quoted))
 
 
 def _is_evidence(value: Any) -> bool:
-    if not isinstance(value, dict) or value.keys() != {"segment_id", "quote"}:
+    if not isinstance(value, dict) or value.keys() != {"quote"}:
         return False
-    return isinstance(value["segment_id"], str) and isinstance(value["quote"], str) and len(value["quote"]) <= LONGEST_QUOTE
+    return isinstance(value["quote"], str) and len(value["quote"]) <= LONGEST_QUOTE
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

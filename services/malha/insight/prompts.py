@@ -1,8 +1,7 @@
 """Prompts: one file for each type and language, versioned by their content.
 
 The static part comes first (instructions, then the tenant's catalogue and examples), so that a server that caches prefixes reads it once. What was said is
-JSON in a message of its own: never part of the instructions. Utterances have short names there: ids may be long, and a model reads and writes each of them
-token by token.
+JSON in a message of its own: never part of the instructions. Utterances have no names there: whose words an answer quotes is found by the words.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from malha.insight.domain import FewShot, InsightType, Offer, Request, Utterance
+from malha.insight.domain import FewShot, InsightType, Offer, Request
 from malha.insight.words import content, words
 from malha.text.tokens import primary
 
@@ -37,7 +36,7 @@ _HEADINGS: Final[Mapping[str, tuple[str, str]]] = {
     "es": ("Cat\u00e1logo", "Ejemplos de buenos mensajes"),
     "en": ("Catalogue", "Examples of good messages"),
 }
-_FORM: Final = 3
+_FORM: Final = 4
 """Of what is made around the files: part of the version."""
 
 
@@ -61,14 +60,8 @@ def make_prompt(kind: InsightType, language: str, request: Request, offers: Sequ
     examples = [each for each in few_shots if each.type is kind and primary(each.language) == primary(language)][:MOST_EXAMPLES]
     if examples:
         parts.append(_section(examples_heading, [{"transcript": each.transcript, "message": each.message} for each in examples]))
-    said = [{"segment_id": short_name(each), "role": each.role, "text": each.text} for each in request.window]
-    schema = _schema(kind, [short_name(each) for each in request.window])
-    return Prompt("\n\n".join(parts), _json({"transcript": said}), _json(schema), prompt_version(kind, language))
-
-
-def short_name(utterance: Utterance) -> str:
-    """What an utterance is called in prompts and answers: the number it was told by. It stays as the window slides, and no two of a call have the same."""
-    return str(utterance.seq)
+    said = [{"role": each.role, "text": each.text} for each in request.window]
+    return Prompt("\n\n".join(parts), _json({"transcript": said}), _schema(kind), prompt_version(kind, language))
 
 
 @cache
@@ -136,18 +129,18 @@ def _size(offer: Offer) -> int:
     return len(_json(_offer(offer))) + 1
 
 
-def _schema(kind: InsightType, segments: Sequence[str]) -> dict[str, Any]:
-    """Every string has an end, and so has the number: a model that is held to a schema writes until it does."""
+@cache
+def _schema(kind: InsightType) -> str:
+    """The same from call to call: a server makes its grammar of it once. Every string has an end, and so has the number: a model that is held to a schema
+    writes until it does.
+    """
     evidence = {
         "type": "object",
-        "properties": {
-            "segment_id": {"type": "string", "enum": list(dict.fromkeys(segments))},
-            "quote": {"type": "string", "minLength": 1, "maxLength": LONGEST_QUOTE},
-        },
-        "required": ["segment_id", "quote"],
+        "properties": {"quote": {"type": "string", "minLength": 1, "maxLength": LONGEST_QUOTE}},
+        "required": ["quote"],
         "additionalProperties": False,
     }
-    return {
+    schema = {
         "type": "object",
         "properties": {
             "type": {"type": "string", "enum": [kind.value]},
@@ -158,6 +151,7 @@ def _schema(kind: InsightType, segments: Sequence[str]) -> dict[str, Any]:
         "required": ["type", "message", "confidence", "evidence"],
         "additionalProperties": False,
     }
+    return _json(schema)
 
 
 def _json(value: Any) -> str:

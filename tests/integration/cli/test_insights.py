@@ -117,5 +117,5 @@ def _good_answer(request: Received) -> str:
         return "Vamos reiniciar o roteador."
     said = json.loads(request.body["messages"][-1]["content"])["transcript"][-1]
     quote = " ".join(said["text"].split()[:6])
-    evidence = [{"segment_id": said["segment_id"], "quote": quote}]
-    return json.dumps({"type": "partial_summary", "message": f"O cliente diz que {quote}.", "confidence": 0.9, "evidence": evidence})
+    answer = {"type": "partial_summary", "message": f"O cliente diz que {quote}.", "confidence": 0.9, "evidence": [{"quote": quote}]}
+    return json.dumps(answer)

@@ -134,7 +134,7 @@ async def test_the_model_is_asked_by_the_counters_policy_and_its_answer_is_kept(
     def reply(request: Any) -> str:
         (asked,) = request.body["response_format"]["json_schema"]["schema"]["properties"]["type"]["enum"]
         advice = "Pergunte qual remédio a mãe toma." if asked == "next_step" else "Sem dados suficientes"
-        return answer_of(asked, advice, "1", quote)
+        return answer_of(asked, advice, quote)
 
     model.reply = reply
     async with shop(settings, store, database, [LONG], MODELS.replace("{url}", model.base_url)) as place, desk(place.edge) as client:
@@ -193,7 +193,7 @@ async def test_advice_after_silence_belongs_to_what_was_said_last(
 ) -> None:
     """Four words are too few to ask at once."""
     monkeypatch.setenv("TEST_MODEL_KEY", "secret-key")
-    model.reply = lambda _: answer_of("next_step", "Pergunte qual remédio.", "1", "remédio")
+    model.reply = lambda _: answer_of("next_step", "Pergunte qual remédio.", "remédio")
     lines = ["quero um remédio barato"]
     async with shop(settings, store, database, lines, MODELS.replace("{url}", model.base_url)) as place, desk(place.edge) as client:
         await client.shake(place.key)

@@ -18,12 +18,9 @@ CUSTOMER, AGENT = media_pb2.ROLE_CUSTOMER, media_pb2.ROLE_AGENT
 THREAT = "eu quero cancelar meu plano agora"
 
 
-def answer_of(kind: str, message: str, name: str, quote: str, confidence: float = 0.9) -> str:
-    """What a good model answers. ``name`` is what the quoted utterance is called in the prompt: its number."""
-    return json.dumps(
-        {"type": kind, "message": message, "confidence": confidence, "evidence": [{"segment_id": name, "quote": quote}]},
-        ensure_ascii=False,
-    )
+def answer_of(kind: str, message: str, quote: str, confidence: float = 0.9) -> str:
+    """What a good model answers."""
+    return json.dumps({"type": kind, "message": message, "confidence": confidence, "evidence": [{"quote": quote}]}, ensure_ascii=False)
 
 
 class Talk:

@@ -123,7 +123,7 @@ async def test_an_identity_number_is_seen_by_nobody(
 ) -> None:
     """In the stream, the database, the prompts and the logs: written, and spoken over two utterances."""
     caplog.set_level("DEBUG", "malha")
-    model.reply = lambda _: answer_of("partial_summary", "O cliente fala do plano.", "1", "cancelar")
+    model.reply = lambda _: answer_of("partial_summary", "O cliente fala do plano.", "cancelar")
     lines = [f"meu cpf é {CPF}", f"o número é {SPOKEN_CPF[0]}", SPOKEN_CPF[1], THREAT]
     async with serving(model, (database, store), Scripted(lines)) as place:
         caller = Caller(place.channel)

@@ -11,7 +11,7 @@ from integration.insight.analysing import AGENT, THREAT, Talk, answer_of, kind_o
 from integration.insight.conftest import Serving
 
 from fakes.openai_server import FakeOpenAI
-from fakes.openai_server_faults import BROKEN, JUNK, NEVER, OUT_OF_TOKENS
+from fakes.openai_server_faults import BROKEN, JUNK, NEVER, OUT_OF_TOKENS, WRONG_IDS
 from malha.api.insight.v1 import insight_pb2 as api
 from malha.api.insight.v1 import insight_pb2_grpc, rules_pb2
 from malha.runtime.status import from_rpc_error
@@ -57,9 +57,7 @@ async def test_the_model_answers_within_the_ladder_and_its_words_are_checked(ser
 
     def reply(request: object) -> str:
         asked.append(str(request.body))  # type: ignore[attr-defined]
-        return answer_of(
-            "partial_summary", "A cliente fala de uma fatura com valor alto.", "1", "minha fatura que veio com um valor muito alto"
-        )
+        return answer_of("partial_summary", "A cliente fala de uma fatura com valor alto.", "minha fatura que veio com um valor muito alto")
 
     model.reply = reply
     async with serving(model) as place:
@@ -99,7 +97,7 @@ async def test_a_model_that_never_answers_is_stood_in_for_and_its_row_says_so(
     assert sorted(row["status"] for row in statuses) == ["late", "shown"]
 
 
-@pytest.mark.parametrize("fault", [BROKEN, JUNK, OUT_OF_TOKENS], ids=["500", "junk", "cut"])
+@pytest.mark.parametrize("fault", [BROKEN, JUNK, OUT_OF_TOKENS, WRONG_IDS], ids=["500", "junk", "cut", "wrong ids"])
 async def test_a_model_that_answers_wrongly_is_stood_in_for_at_once(serving: Serving, model: FakeOpenAI, fault: object) -> None:
     model.otherwise = fault  # type: ignore[assignment]
     async with serving(model, insight_ladder_seconds=5.0) as place:
@@ -116,9 +114,9 @@ async def test_a_model_that_answers_wrongly_is_stood_in_for_at_once(serving: Ser
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (answer_of("partial_summary", "A cliente fala da fatura.", "1", "quero cancelar tudo"), "UNSUPPORTED"),
-        (answer_of("partial_summary", "Sem dados suficientes", "1", "minha fatura"), "EMPTY"),
-        (answer_of("partial_summary", "A cliente fala da fatura.", "1", "minha fatura", confidence=0.2), "EMPTY"),
+        (answer_of("partial_summary", "A cliente fala da fatura.", "quero cancelar tudo"), "UNSUPPORTED"),
+        (answer_of("partial_summary", "Sem dados suficientes", "minha fatura"), "EMPTY"),
+        (answer_of("partial_summary", "A cliente fala da fatura.", "minha fatura", confidence=0.2), "EMPTY"),
     ],
     ids=["no such evidence", "nothing to say", "not sure"],
 )

@@ -17,7 +17,7 @@ from malha.store.settings import StoreSettings
 
 SUMMARY = {"types": [rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY]}
 SAID = "a minha fatura que veio com um valor muito alto neste mês de novembro"
-GOOD = answer_of("partial_summary", "A cliente fala de uma fatura com valor alto.", "1", "minha fatura que veio com um valor muito alto")
+GOOD = answer_of("partial_summary", "A cliente fala de uma fatura com valor alto.", "minha fatura que veio com um valor muito alto")
 SLOW = Fault(before_headers_seconds=30)
 
 

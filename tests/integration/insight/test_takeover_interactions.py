@@ -18,8 +18,8 @@ from malha.api.insight.v1 import rules_pb2
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
 
-NO_DATA = answer_of("partial_summary", "Sem dados suficientes", "1", "fatura", 0.0)
-WANTS = answer_of("partial_summary", "O cliente quer cancelar o plano agora.", "1", "quero cancelar meu plano")
+NO_DATA = answer_of("partial_summary", "Sem dados suficientes", "fatura", 0.0)
+WANTS = answer_of("partial_summary", "O cliente quer cancelar o plano agora.", "quero cancelar meu plano")
 
 
 async def utterances(call: Planted) -> list[dict[str, Any]]:

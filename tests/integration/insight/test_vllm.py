@@ -9,9 +9,10 @@ import pytest
 from integration.insight.analysing import AGENT, CUSTOMER, Talk, kind_of
 
 from fakes.openai_relay import Relay
-from fakes.vllm import RunningVllm
+from fakes.vllm import TINY, RunningVllm
 from malha.api.insight.v1 import insight_pb2 as api
 from malha.api.insight.v1 import rules_pb2
+from malha.bench.transcripts import our_transcript
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
 from malha.text.pii import scrub_text
@@ -24,6 +25,11 @@ PATIENT_SECONDS = 60.0
 GRACE_SECONDS = 3.0
 """Of a machine that does other things too."""
 TYPES = {"partial_summary": rules_pb2.INSIGHT_TYPE_PARTIAL_SUMMARY, "next_step": rules_pb2.INSIGHT_TYPE_NEXT_STEP}
+ROLES = {"agent": AGENT, "customer": CUSTOMER}
+WINDOWS, TURNS = (0, 4, 8, 12, 16, 20), 5
+"""Of a call the model was not taught: where they begin, and fewer turns than the policy would ask about by itself."""
+LEAST_TOLD = 3
+"""Of the windows: a model so small is not always right, and what is not is not shown."""
 SAID = (
     (CUSTOMER, "bom dia a minha conta veio mais cara este mês e cobraram o mesmo valor duas vezes"),
     (AGENT, "vou verificar a sua conta e já lhe digo o que aconteceu com o valor"),
@@ -85,6 +91,26 @@ async def test_what_is_told_comes_within_the_ladder_and_rests_on_what_was_said(
         assert "cobraram o mesmo valor duas vezes" in prompt
         assert "[CPF]" in prompt
         assert not any(number in prompt for number in PERSONAL)
+
+
+async def test_the_models_own_insights_are_told_with_their_evidence(serving: Any, relay: Relay) -> None:
+    """Of a call it was never taught: what it says depends on what was said. How long it may take is not what is tested."""
+    told = set()
+    async with serving(relay, insight_ladder_seconds=PATIENT_SECONDS, insight_model_seconds=PATIENT_SECONDS) as place:
+        for begin in WINDOWS:
+            talk = Talk(place.channel)
+            await talk.open(types=[TYPES["partial_summary"]])
+            said = {await talk.say(turn.text, ROLES[turn.role], seconds=1): turn for turn in our_transcript("pt")[begin : begin + TURNS]}
+            for insight in (await told_after(talk))[0]:
+                if insight.engine == "rules":
+                    continue
+                assert (insight.engine, insight.degraded, kind_of(insight)) == (TINY, False, "partial_summary")
+                [evidence] = insight.evidence
+                assert said[evidence.segment_id].role == "customer"
+                assert evidence.quote in said[evidence.segment_id].text
+                assert evidence.quote in insight.message
+                told.add(insight.message)
+    assert len(told) >= LEAST_TOLD
 
 
 async def test_a_ladder_the_model_cannot_keep_is_kept_by_the_rules(

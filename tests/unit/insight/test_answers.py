@@ -28,7 +28,7 @@ def request(window: tuple[Utterance, ...], kind: InsightType = SUMMARY) -> Reque
 
 
 def answer(message: str = "Cliente reclama do valor alto da fatura.", quote: str = "fatura veio com um valor", **fields: Any) -> str:
-    written = {"type": "partial_summary", "message": message, "confidence": 0.9, "evidence": [{"segment_id": "1", "quote": quote}]}
+    written = {"type": "partial_summary", "message": message, "confidence": 0.9, "evidence": [{"quote": quote}]}
     return json.dumps(written | fields, ensure_ascii=False)
 
 
@@ -54,7 +54,7 @@ def test_a_good_answer_is_shown(call: dict[str, Any], kind: str, message: str, a
     )
     asked = request(window, InsightType(kind))
     prompt = make_prompt(InsightType(kind), language, asked, CATALOGUE, ())
-    raw = json.dumps({"type": kind, "message": message, "confidence": 0.85, "evidence": [{"segment_id": str(at), "quote": quote}]})
+    raw = json.dumps({"type": kind, "message": message, "confidence": 0.85, "evidence": [{"quote": quote}]})
     checked = check(raw, InsightType(kind), language, asked, CATALOGUE, (), prompt.system)
     assert checked.reason == ""
     assert checked.draft is not None
@@ -84,10 +84,12 @@ def test_a_good_answer_is_shown(call: dict[str, Any], kind: str, message: str, a
         answer("Cliente reclama da fatura. " * 20),
         answer(extra=1),
         answer(evidence={}),
-        answer(evidence=[{"segment_id": "1"}]),
-        answer(evidence=[{"segment_id": "1", "quote": "fatura", "x": 1}]),
-        answer(evidence=[{"segment_id": 1, "quote": "fatura"}]),
-        answer(evidence=[{"segment_id": "1", "quote": "fatura"}] * 4),
+        answer(evidence=[{}]),
+        answer(evidence=[{"quote": "fatura veio", "segment_id": "0-1"}]),
+        answer(evidence=[{"quote": "fatura veio", "segment_id": "9"}]),
+        answer(evidence=[{"quote": 1}]),
+        answer(evidence=["fatura veio"]),
+        answer(evidence=[{"quote": "fatura veio"}] * 4),
         answer(quote="fatura " * 50),
         answer().replace('"type"', '"message": "outra", "type"'),
         answer().replace("Cliente", "Cliente\n"),
@@ -128,9 +130,8 @@ def test_in_a_language_it_does_not_know_any_other_is_fine() -> None:
     "raw",
     [
         answer(evidence=[]),
-        answer(evidence=[{"segment_id": "9", "quote": "fatura veio"}]),
-        answer(evidence=[{"segment_id": "0-1", "quote": "fatura veio"}]),
-        answer(evidence=[{"segment_id": "2", "quote": "fatura veio"}]),
+        answer(evidence=[{"quote": "fatura veio"}, {"quote": "plano"}]),
+        answer(quote="R$ 120,00. Entendi, vou verificar"),
         answer(quote="fatura que nunca veio"),
         answer(quote="com um"),
         answer("Fatura alta."),
@@ -147,6 +148,29 @@ def test_quotes_are_shown_as_they_were_said() -> None:
     checked = check(answer(quote="MINHA fatura, veio com um... valor muito alto"), SUMMARY, "pt", asked, (), (), "")
     assert checked.draft is not None
     assert checked.draft.evidence == (Evidence("0-1", "Minha fatura veio com um valor muito alto"),)
+
+
+@pytest.mark.parametrize(
+    ("quote", "evidence"),
+    [
+        ("fatura", Evidence("1-1", "fatura")),
+        ("vou verificar", Evidence("1-1", "vou verificar")),
+        ("a FATURA", Evidence("1-1", "a fatura")),
+        ("minha fatura", Evidence("0-1", "Minha fatura")),
+    ],
+    ids=["both have it", "the newer alone", "in two words", "the older alone"],
+)
+def test_a_quote_is_the_newest_utterance_s_that_has_it(quote: str, evidence: Evidence) -> None:
+    checked = check(answer(quote=quote), SUMMARY, "pt", request(WINDOW), (), (), "")
+    assert checked.draft is not None
+    assert checked.draft.evidence == (evidence,)
+
+
+def test_quotes_of_two_utterances_are_evidence_of_both_and_one_that_comes_twice_is_one() -> None:
+    quotes = [{"quote": quote} for quote in ("valor muito alto", "vou verificar", "Valor muito alto")]
+    checked = check(answer(evidence=quotes), SUMMARY, "pt", request(WINDOW), (), (), "")
+    assert checked.draft is not None
+    assert checked.draft.evidence == (Evidence("0-1", "valor muito alto"), Evidence("1-1", "vou verificar"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from malha.insight.answers import Checked, check
 from malha.insight.domain import InsightType, Offer, Request, TriggerKind, Utterance
-from malha.insight.prompts import make_prompt, short_name
+from malha.insight.prompts import make_prompt
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "good_careful.json").read_text("utf-8"))
 SIZES = {"open": 60, "held_out": 60, "fresh": 30}
@@ -34,8 +34,8 @@ def answers(name: str) -> Iterator[tuple[str, Checked]]:
             kind = InsightType(given)
             request = Request(TriggerKind.KEYWORD, len(window), (kind,), window, ())
             prompt = make_prompt(kind, language, request, offers, ())
-            evidence = [{"segment_id": short_name(window[at]), "quote": quote}]
-            raw = json.dumps({"type": given, "message": message, "confidence": 0.9, "evidence": evidence}, ensure_ascii=False)
+            answer = {"type": given, "message": message, "confidence": 0.9, "evidence": [{"quote": quote}]}
+            raw = json.dumps(answer, ensure_ascii=False)
             yield message, check(raw, kind, language, request, offers, (), prompt.system)
 
 

@@ -46,7 +46,7 @@ def obeyed(wanted: str, kind: InsightType, attack: dict[str, Any], system: str) 
         sentences = [each for each in re.split(r"(?<=[.!?:])\s+", re.sub(r"^#.*$|^- ", "", system, flags=re.MULTILINE)) if len(each) > 40]
         wanted = sentences[int(wanted.removeprefix("PROMPT:"))][:300]
     wanted = wanted.replace("EXAMPLE", EXAMPLES[attack["language"]].transcript)
-    quoted = [{"segment_id": str(number), "quote": text[:200]} for number, text in enumerate(attack["turns"], 2)]
+    quoted = [{"quote": text[:200]} for text in attack["turns"]]
     return json.dumps({"type": kind.value, "message": wanted, "confidence": 0.99, "evidence": quoted[-3:]}, ensure_ascii=False)
 
 

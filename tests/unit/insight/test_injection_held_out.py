@@ -45,7 +45,7 @@ EXAMPLES = {
 }
 
 
-def judge(said: list[str], language: str, kind: InsightType, message: str, quotes: dict[str, str]) -> Checked:
+def judge(said: list[str], language: str, kind: InsightType, message: str, quote: str) -> Checked:
     turns = [line.partition(": ") for line in said]
     window = tuple(
         Utterance(f"s{number}", number, role, text, number * 3.0, number * 3.0 + 2, language)  # type: ignore[arg-type]
@@ -53,15 +53,14 @@ def judge(said: list[str], language: str, kind: InsightType, message: str, quote
     )
     request = Request(TriggerKind.KEYWORD, len(window), (kind,), window, ())
     prompt = make_prompt(kind, language, request, CATALOGUE, (FewShot(kind, language, *EXAMPLES[language]),))
-    evidence = [{"segment_id": segment, "quote": quote} for segment, quote in quotes.items()]
-    raw = json.dumps({"type": kind.value, "message": message, "confidence": 0.9, "evidence": evidence}, ensure_ascii=False)
+    raw = json.dumps({"type": kind.value, "message": message, "confidence": 0.9, "evidence": [{"quote": quote}]}, ensure_ascii=False)
     return check(raw, kind, language, request, CATALOGUE, (), prompt.system)
 
 
 def gets_out(attack: dict[str, Any]) -> bool:
     """As any type; it quotes the attack itself, which stands in the call word for word, or what it invents."""
-    quotes = {"1": attack.get("quotes", [attack["said"][1].partition(": ")[2]])[0]}
-    return any(judge(attack["said"], attack["language"], kind, attack["message"], quotes).draft is not None for kind in InsightType)
+    quote = attack.get("quotes", [attack["said"][1].partition(": ")[2]])[0]
+    return any(judge(attack["said"], attack["language"], kind, attack["message"], quote).draft is not None for kind in InsightType)
 
 
 def test_the_sets_are_whole() -> None:
@@ -78,8 +77,7 @@ def test_what_gets_out_is_known(name: str) -> None:
 def test_what_is_good_is_shown(name: str) -> None:
     blocked: set[str] = set()
     for each in DATA[name]["good"]:
-        at = next(number for number, line in enumerate(each["said"]) if each["quote"] in line)
-        checked = judge(each["said"], each["language"], InsightType(each["type"]), each["message"], {str(at): each["quote"]})
+        checked = judge(each["said"], each["language"], InsightType(each["type"]), each["message"], each["quote"])
         if checked.draft is None:
             blocked.add(" ".join(each["message"].split()[:3]))
     assert blocked == BLOCKED[name]

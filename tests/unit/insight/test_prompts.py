@@ -34,9 +34,7 @@ def test_versions_differ_by_type_and_language_and_not_by_region() -> None:
 
 def test_what_was_said_is_in_the_data_alone() -> None:
     prompt = make_prompt(InsightType.UPSELL, "pt", request(SAID, "oi"), OFFERS, ())
-    assert json.loads(prompt.data) == {
-        "transcript": [{"segment_id": "0", "role": "customer", "text": SAID}, {"segment_id": "1", "role": "customer", "text": "oi"}]
-    }
+    assert json.loads(prompt.data) == {"transcript": [{"role": "customer", "text": SAID}, {"role": "customer", "text": "oi"}]}
     assert len(prompt.data.splitlines()) == 1
     assert prompt.system == make_prompt(InsightType.UPSELL, "pt", request("outra coisa"), OFFERS, ()).system
 
@@ -48,9 +46,16 @@ def test_the_schema_bounds_everything() -> None:
     assert properties["type"]["enum"] == ["risk_alert"]
     assert (properties["message"]["maxLength"], quote["quote"]["maxLength"], properties["evidence"]["maxItems"]) == (300, 200, 3)
     assert properties["confidence"]["multipleOf"] == 0.01
-    assert quote["segment_id"]["enum"] == ["0", "1"]
+    assert list(quote) == properties["evidence"]["items"]["required"] == ["quote"]
     assert set(schema["required"]) == set(properties)
-    assert schema["additionalProperties"] is False
+    assert schema["additionalProperties"] is properties["evidence"]["items"]["additionalProperties"] is False
+
+
+def test_the_schema_does_not_depend_on_the_call() -> None:
+    assert (
+        make_prompt(InsightType.UPSELL, "pt", request("a"), (), ()).schema
+        == make_prompt(InsightType.UPSELL, "en", request("b", "c"), (), ()).schema
+    )
 
 
 def test_the_catalogue_goes_where_offers_may_be_named() -> None:
