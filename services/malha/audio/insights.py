@@ -162,8 +162,8 @@ class CallInsights:
 
 
 async def _ended(call: Any) -> None:
-    """A closed stream comes to its end: given up a moment before, it would count as cancelled over there."""
-    with contextlib.suppress(TimeoutError):
+    """A closed stream comes to its end: given up a moment before, it would count as cancelled over there. All is told: how it ends matters no more."""
+    with contextlib.suppress(TimeoutError, grpc.RpcError, asyncio.InvalidStateError):
         async with asyncio.timeout(END_SECONDS):
             while await call.read() is not grpc.aio.EOF:
                 pass
