@@ -225,22 +225,29 @@ class Message(_message.Message):
     AUTHOR_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
     author: Global___Author.ValueType
     """Who wrote it."""
     text: _builtins.str
     """Its text."""
     context: _builtins.bool
     """Said earlier: read as context of what follows, not answered and not kept. So are messages of others than the user, whether it is set or not."""
+    received: _builtins.str
+    """What was received of the answer to this message before its stream was lost: the answer goes on right after it, on any server and after any
+    restart. Only with a message that is to be answered, in free text (`RECEIVED_UNEXPECTED`); it has to begin the answer that is kept whole, if one is
+    (`RECEIVED_DIFFERS`). Deltas bring the rest; tokens and cost of `message_end` are of what was made now.
+    """
     def __init__(
         self,
         *,
         author: Global___Author.ValueType = ...,
         text: _builtins.str = ...,
         context: _builtins.bool = ...,
+        received: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "context", b"context", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "context", b"context", "received", b"received", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -206,6 +206,9 @@ class AnalyzeRequest(_message.Message):
     TICK_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """Chosen by the caller for a wish or feedback; not 0: `done` follows with it. Until then it is sent again when the stream was lost."""
     @_builtins.property
     def open(self) -> Global___Open:
         """The configuration. First, and once."""
@@ -234,10 +237,11 @@ class AnalyzeRequest(_message.Message):
         tick: Global___Tick | None = ...,
         finish: Global___Finish | None = ...,
         feedback: Global___Feedback | None = ...,
+        request_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "finish", b"finish", "open", b"open", "request", b"request", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "finish", b"finish", "open", b"open", "request", b"request", "request_id", b"request_id", "segment", b"segment", "tick", b"tick"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["open", "segment", "tick", "finish", "feedback"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
@@ -416,6 +420,7 @@ class AnalyzeResponse(_message.Message):
     INSIGHT_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def opened(self) -> Global___Opened:
         """The analysis is open."""
@@ -432,6 +437,10 @@ class AnalyzeResponse(_message.Message):
     def closed(self) -> Global___Closed:
         """The analysis is over; nothing follows."""
 
+    @_builtins.property
+    def done(self) -> Global___Done:
+        """A request has led to what it leads to."""
+
     def __init__(
         self,
         *,
@@ -439,12 +448,13 @@ class AnalyzeResponse(_message.Message):
         insight: Global___Insight | None = ...,
         decision: Global___Decision | None = ...,
         closed: Global___Closed | None = ...,
+        done: Global___Done | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decision", b"decision", "event", b"event", "insight", b"insight", "opened", b"opened"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decision", b"decision", "done", b"done", "event", b"event", "insight", b"insight", "opened", b"opened"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decision", b"decision", "event", b"event", "insight", b"insight", "opened", b"opened"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "decision", b"decision", "done", b"done", "event", b"event", "insight", b"insight", "opened", b"opened"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "insight", "decision", "closed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["opened", "insight", "decision", "closed", "done"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -523,6 +533,28 @@ class Decision(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Done(_message.Message):
+    """What a request led to is kept, where this server keeps anything, and told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """As the caller chose it."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Done: _TypeAlias = Done  # noqa: Y015
 
 @_typing.final
 class Closed(_message.Message):

@@ -475,7 +475,9 @@ class Failed(_message.Message):
     number: _builtins.int
     """Counts from 1."""
     reason: _builtins.str
-    """UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`."""
+    """UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`; after three of the last two
+    `DOCUMENT_GIVEN_UP`: the rest of the document is not tried.
+    """
     message: _builtins.str
     """For a person."""
     def __init__(

@@ -84,7 +84,8 @@ class Open(_message.Message):
     """Times the voice's own pace. Default 1."""
     reference_audio: _builtins.bytes
     """Speech to clone the voice from, where the engine can: 6 to 30 s of one speaker, as WAV (PCM or float, 8,000 to 48,000 Hz),
-    at most 4 MB. Needs `consent_id`, and no `voice`.
+    at most 4 MB. Needs `consent_id`, and no `voice`. Where the server has a Diarize to ask, more than one voice in it is refused
+    (SEVERAL_VOICES); elsewhere it is taken unheard, and the audit says so.
     """
     consent_id: _builtins.str
     """The record of the consent of whose voice it is, by the id it has with the caller; no name. Required with `reference_audio`:

@@ -530,7 +530,8 @@ class Open(betterproto2.Message):
 
     channels: "list[Channel]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
     """
-    One for each channel of the audio, in order. Empty: roles are unknown.
+    One for each channel of the audio, in order. Empty: roles are unknown. Both channels of an uploaded file that are the same from its
+    beginning to its end are heard as one, whose role is unknown where two were given: a warning says so (EQUAL_CHANNELS).
     """
 
     pace: "Pace" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: Pace(0))

@@ -550,6 +550,13 @@ class Message(betterproto2.Message):
     Said earlier: read as context of what follows, not answered and not kept. So are messages of others than the user, whether it is set or not.
     """
 
+    received: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What was received of the answer to this message before its stream was lost: the answer goes on right after it, on any server and after any
+    restart. Only with a message that is to be answered, in free text (`RECEIVED_UNEXPECTED`); it has to begin the answer that is kept whole, if one is
+    (`RECEIVED_DIFFERS`). Deltas bring the rest; tokens and cost of `message_end` are of what was made now.
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "Message", Message)
 

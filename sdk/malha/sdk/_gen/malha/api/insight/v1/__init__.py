@@ -15,6 +15,7 @@ __all__ = (
     "Decision",
     "DeleteRuleRequest",
     "DeleteRuleResponse",
+    "Done",
     "Evidence",
     "Feedback",
     "FewShot",
@@ -209,6 +210,11 @@ class AnalyzeRequest(betterproto2.Message):
     What the operator did with an insight.
     """
 
+    request_id: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    Chosen by the caller for a wish or feedback; not 0: `done` follows with it. Until then it is sent again when the stream was lost.
+    """
+
 
 default_message_pool.register_message("malha.api.insight.v1", "AnalyzeRequest", AnalyzeRequest)
 
@@ -240,6 +246,11 @@ class AnalyzeResponse(betterproto2.Message):
     closed: "Closed | None" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, optional=True, group="event")
     """
     The analysis is over; nothing follows.
+    """
+
+    done: "Done | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True, group="event")
+    """
+    A request has led to what it leads to.
     """
 
 
@@ -515,6 +526,21 @@ class DeleteRuleResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("malha.api.insight.v1", "DeleteRuleResponse", DeleteRuleResponse)
+
+
+@dataclass(eq=False, repr=False)
+class Done(betterproto2.Message):
+    """
+    What a request led to is kept, where this server keeps anything, and told.
+    """
+
+    request_id: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    As the caller chose it.
+    """
+
+
+default_message_pool.register_message("malha.api.insight.v1", "Done", Done)
 
 
 @dataclass(eq=False, repr=False)

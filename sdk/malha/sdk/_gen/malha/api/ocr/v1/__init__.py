@@ -197,7 +197,8 @@ class Failed(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`.
+    UPPER_SNAKE_CASE, stable: `PAGE_DAMAGED`, `PAGE_TOO_LARGE`, `PAGE_TIMEOUT`, `ENGINE_CRASHED`; after three of the last two
+    `DOCUMENT_GIVEN_UP`: the rest of the document is not tried.
     """
 
     message: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)

@@ -188,7 +188,8 @@ class Open(betterproto2.Message):
     reference_audio: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
     """
     Speech to clone the voice from, where the engine can: 6 to 30 s of one speaker, as WAV (PCM or float, 8,000 to 48,000 Hz),
-    at most 4 MB. Needs `consent_id`, and no `voice`.
+    at most 4 MB. Needs `consent_id`, and no `voice`. Where the server has a Diarize to ask, more than one voice in it is refused
+    (SEVERAL_VOICES); elsewhere it is taken unheard, and the audit says so.
     """
 
     consent_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
