@@ -24,7 +24,8 @@ from malha.bench.statistics import summary
 from malha.runtime.errors import InvalidArgument
 from malha.sdk import Malha, Turn
 
-CHUNK_SECONDS: Final = 0.2
+CHUNK_SECONDS: Final = 0.3
+"""What Audio sends at once of a live call."""
 COVERED_SECONDS: Final = 0.25
 """A turn is told once this much of it is."""
 SETTLE_SECONDS, IDLE_SECONDS = 3.0, 5.0

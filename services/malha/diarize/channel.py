@@ -20,7 +20,7 @@ from malha.diarize.timeline import Span, bridged, spans_of
 from malha.diarize.turns import ToldTurns
 from malha.diarize.windows import Window, WindowPlanner
 
-FIRST_GROUPING, GROWTH = 8, 1.4
+FIRST_GROUPING, GROWTH = 8, 1.25
 """All windows are grouped once there are so many, then whenever there are so many times more."""
 LEADING_FRAMES: Final = 10
 """Kept of silence: a stretch begins a little before it is known to."""

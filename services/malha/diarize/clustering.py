@@ -106,8 +106,9 @@ def _refined(cosines: Array) -> npt.NDArray[np.float64]:
 def _nearest_means(points: npt.NDArray[np.float64]) -> Labels:
     """k-means of (points, k), k of them: begun with the longest vector, then each time the one farthest from those chosen."""
     chosen = [int(np.argmax(np.linalg.norm(points, axis=1)))]
+    away = np.full(len(points), np.inf)
     while len(chosen) < points.shape[1]:
-        away = np.min([np.linalg.norm(points - points[at], axis=1) for at in chosen], axis=0)
+        away = np.minimum(away, np.linalg.norm(points - points[chosen[-1]], axis=1))
         chosen.append(int(np.argmax(away)))
     centres = points[chosen]
     labels: Labels = np.full(len(points), -1, np.intp)

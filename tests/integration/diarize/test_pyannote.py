@@ -16,7 +16,8 @@ from fakes.tiny_pyannote import conversation
 from malha.bench.der import Talk, errors
 from malha.diarize.choose import make_engine
 from malha.diarize.engine import DiarizationConfig, Turn, VoicePrint
-from malha.diarize.engines.pyannote import PyannoteEngine
+from malha.diarize.engines.pyannote import PyannoteEngine, PyannoteSettings
+from malha.diarize.engines.pyannote_messages import WorkerOptions
 from malha.diarize.settings import DiarizeSettings
 from malha.runtime.errors import FailedPrecondition
 
@@ -114,6 +115,22 @@ async def test_a_live_stream_is_told_meanwhile_and_ends_as_the_recording(pyannot
     assert first < 10, "told before a whole chunk was heard"
     revisions = [turn.revision for _, turn in told_at if turn.id == final[0].id]
     assert revisions == sorted(set(revisions))
+
+
+async def test_of_more_voices_than_fit_some_are_clustered_and_all_are_labelled(pipelines: Path) -> None:
+    """Voices of 20 s: of one alone no two can be told apart, of a dozen all can, also those that took no part."""
+    speakers = {}
+    for voices in (1, 12):
+        worker = WorkerOptions(str(pipelines / "community"), {}, "cpu", 1, clustering_bytes=8 * voices**2)
+        made = PyannoteEngine(PyannoteSettings(worker, PYTHON, 1, 1, 1))
+        await made.start()
+        try:
+            turns, _, _ = await labelled(made, DiarizationConfig("tenant", online=False), recording())
+        finally:
+            await made.close()
+        speakers[voices] = len({turn.speaker for turn in turns})
+    assert speakers == {1: 1, 12: 2}
+    assert rate(turns) < 0.1
 
 
 async def test_of_a_channel_of_its_own_every_turn_is_one_speaker_s(pyannote: PyannoteEngine) -> None:

@@ -8,6 +8,7 @@ from malha.diarize.clustering import group
 from malha.diarize.engine import DiarizationConfig, Turn
 from malha.diarize.engines.resemblyzer import FIRST_FRAMES, LATER_FRAMES, _Stream
 from malha.diarize.engines.resemblyzer_messages import Grouping, Windows
+from malha.diarize.engines.resemblyzer_questions import Questions
 from malha.diarize.speech import FRAME_SECONDS
 
 PIECE_SECONDS = 0.4
@@ -36,7 +37,7 @@ async def test_windows_wait_for_each_other_and_turns_for_none() -> None:
     planned = Channel()
     windows = [job.window for job in [*planned.hear(samples), *planned.finish()]]
     host, told = Answering(), list[tuple[float, Turn]]()
-    stream = _Stream(host, DiarizationConfig("t"))  # type: ignore[arg-type]  # of the host only `call` is used
+    stream = _Stream(Questions(host), DiarizationConfig("t"))  # type: ignore[arg-type]  # of the host only `call` is used
     step = int(PIECE_SECONDS * RATE)
     for at in range(0, len(samples), step):
         heard = (at + step) / RATE

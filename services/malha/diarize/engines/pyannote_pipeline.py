@@ -18,6 +18,7 @@ from pyannote.audio.core.plda import PLDA
 from pyannote.audio.pipelines import SpeakerDiarization
 
 from malha.diarize.engine import SAMPLE_RATE_HERTZ
+from malha.diarize.engines.pyannote_clustering import most_voices, thinned
 from malha.diarize.engines.pyannote_messages import WorkerOptions
 
 WEIGHTS: Final = "pytorch_model.bin"
@@ -94,6 +95,8 @@ class LoadedPipeline:
             self.pipeline = pipeline.to(device)
         except Exception as error:  # torch, lightning and pyannote raise what they like
             raise UnusablePipeline(f"pyannote.audio does not load it: {type(error).__name__}") from error
+        clustering = pipeline.clustering
+        clustering.filter_embeddings = thinned(clustering.filter_embeddings, most_voices(options.clustering_bytes))
         self.chunk = _chunk(pipeline)
         self.batch = GPU_BATCH if device.type == "cuda" else CPU_BATCH
         pipeline.segmentation_batch_size = self.batch

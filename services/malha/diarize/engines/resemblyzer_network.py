@@ -4,6 +4,7 @@ Three LSTM layers of 256 over mel frames; the last state, projected and rectifie
 speaker verification", 2018). The graph is made here from the wheel's weights. Windows of different lengths share a batch: each ends at its own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -53,9 +54,10 @@ class Network:
 
 def levelled(window: npt.NDArray[np.int16]) -> Array:
     """Samples between -1 and 1, made louder where they are quieter than the network was trained with."""
-    samples = window.astype(np.float32) / FULL_SCALE
-    loudness = float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
-    return samples * (LOUDNESS / loudness) if 0 < loudness < LOUDNESS else samples
+    samples = window.astype(np.float32)
+    loudness = math.sqrt(float(samples @ samples) / len(samples)) / FULL_SCALE if len(samples) else 0.0
+    samples *= (LOUDNESS / loudness if 0 < loudness < LOUDNESS else 1.0) / FULL_SCALE
+    return samples
 
 
 def _graph(weights: Mapping[str, Array]) -> bytes:

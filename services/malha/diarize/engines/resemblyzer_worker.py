@@ -1,18 +1,14 @@
 """resemblyzer's network in a worker process. It keeps nothing between two questions, so a worker that dies costs a repetition."""
 
 from collections.abc import Iterator
-from typing import Final
 
 import numpy as np
 
 from malha.diarize.clustering import group
-from malha.diarize.engines.resemblyzer_messages import Grouping, Windows, WorkerOptions
+from malha.diarize.engines.resemblyzer_messages import BATCH, Grouping, Windows, WorkerOptions
 from malha.diarize.engines.resemblyzer_network import Network
 from malha.diarize.engines.resemblyzer_weights import UnreadableWeights, read
 from malha.runtime.worker import PAUSE
-
-BATCH: Final = 8
-"""Windows computed in one turn: a live stream waits for so many of somebody's recording, about 80 ms."""
 
 
 class ResemblyzerWorker:
