@@ -209,10 +209,27 @@ class Call:
             self._acked_at = now
             self._emit(Ack(self._timeline.received_through, 0, 0), self._timeline.received_through)
 
-    async def expect_channels(self, count: int) -> None:
-        """Listen to ``count`` channels, where a file turned out to have more than roles were given."""
-        if self._rate == 0 and count > len(self._channels):
+    async def expect_channels(self, count: int, *, twins: bool) -> None:
+        """Before the first audio of a file: listen to its ``count`` channels, though roles were given for fewer.
+
+        ``twins``: it has two, which are the same, and ``count`` is 1. Who is on which nobody knows then; speakers are told apart as in any mono call.
+        """
+        if self._rate:
+            return
+        if twins:
+            await self._hear_one()
+        elif count > len(self._channels):
             await self._open_channels(count)
+
+    async def _hear_one(self) -> None:
+        self._emit(
+            Warned("EQUAL_CHANNELS", "both channels of the file are the same: they are heard as one"), self._timeline.received_through
+        )
+        first, *others = self._channels
+        for channel in others:
+            first.figures.role = Role.UNKNOWN
+            await channel.recogniser.close()
+        self._channels, self.figures.channels = [first], [first.figures]
 
     @property
     def received_through(self) -> int:

@@ -56,9 +56,13 @@ class CallInsights:
         self._refused = refused
         self._known: set[str] = set()
         self._waiting: deque[api.AnalyzeRequest] = deque(maxlen=MOST_WAITING)
+        self._unsettled: dict[int, api.AnalyzeRequest] = {}
+        """Wishes and feedback that Insight has not said are done, by number: its connection may be lost with them."""
+        self._enabled = True
         self._wake = asyncio.Event()
         self._finishing = False
         self._ticked = -1
+        self._numbered = 0
         self._attempts = 0
         """To reach an Insight that is away."""
         self._task = asyncio.create_task(self._run(), name="call-insights")
@@ -83,13 +87,13 @@ class CallInsights:
 
     def control(self, enabled: bool | None, trigger: bool) -> None:
         """The operator turns insights on or off, or asks for one now."""
-        tick = api.Tick(trigger=trigger, enabled=enabled)
-        tick.time.FromNanoseconds(max(self._ticked, 0) * 1_000_000_000)
-        self._put(api.AnalyzeRequest(tick=tick))
+        if enabled is not None:
+            self._enabled = enabled
+        self._put_until_done(api.AnalyzeRequest(tick=self._switch(enabled, trigger=trigger)))
 
     def feedback(self, insight_id: str, action: str) -> None:
         """What the operator did with an insight."""
-        self._put(api.AnalyzeRequest(feedback=api.Feedback(insight_id=insight_id, action=action)))
+        self._put_until_done(api.AnalyzeRequest(feedback=api.Feedback(insight_id=insight_id, action=action)))
 
     async def finish(self) -> None:
         """Wait for what is still on its way."""
@@ -101,6 +105,26 @@ class CallInsights:
         """No more is wanted."""
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    def _switch(self, enabled: bool | None, *, trigger: bool = False) -> api.Tick:
+        tick = api.Tick(trigger=trigger, enabled=enabled)
+        tick.time.FromNanoseconds(max(self._ticked, 0) * 1_000_000_000)
+        return tick
+
+    def _put_until_done(self, request: api.AnalyzeRequest) -> None:
+        """Beyond what may wait the oldest is not sent again."""
+        request.request_id = self._numbered = self._numbered + 1
+        self._unsettled[self._numbered] = request
+        if len(self._unsettled) > MOST_WAITING:
+            del self._unsettled[next(iter(self._unsettled))]
+        self._put(request)
+
+    def _again(self) -> None:
+        """Before all that waits: what a lost connection may have taken along. Insight gives the same insight once, and counts the same feedback once."""
+        again = [request for request in self._unsettled.values() if request not in self._waiting]
+        if not self._enabled:
+            again.insert(0, api.AnalyzeRequest(tick=self._switch(False)))
+        self._waiting.extendleft(reversed(again))
 
     def _put(self, request: api.AnalyzeRequest) -> None:
         self._waiting.append(request)
@@ -133,10 +157,13 @@ class CallInsights:
                 kind = response.WhichOneof("event")
                 if kind == "opened" and sender is None:
                     self._attempts = 0
+                    self._again()
                     sender = asyncio.create_task(self._send(call), name="call-insights-send")
                 elif kind == "insight" and response.insight.id not in self._known:
                     self._known.add(response.insight.id)
                     self._told(response.insight)
+                elif kind == "done":
+                    self._unsettled.pop(response.done.request_id, None)
                 elif kind == "closed":
                     await _ended(call)
                     return True

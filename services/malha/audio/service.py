@@ -277,9 +277,9 @@ class AudioStreamService:
                         call.count(len(request.audio.content))
                 path = await upload.complete()
                 async with self._calls.advised(opening, call, teller, session_id):
-                    async for rate, samples in self._uploads.decode(path):
-                        await call.expect_channels(samples.shape[1])
-                        call.add_samples(samples, rate)
+                    async for piece in self._uploads.decode(path):
+                        await call.expect_channels(piece.samples.shape[1], twins=piece.twins)
+                        call.add_samples(piece.samples, piece.sample_rate)
                         await call.room()
                     await self._finish(call, teller, None)
         finally:

@@ -30,6 +30,7 @@ MOST_WAITING_SECONDS: Final = 30.0
 """Audio kept for a Diarize that is away or slow; of more a live call lets the oldest go, and a file waits."""
 GATHERED_SECONDS: Final = 0.3
 """Audio in one message: what a message costs hardly depends on its size."""
+SAMPLE_BYTES: Final = 2
 BACKOFF_SECONDS: Final = (0.05, 0.25, 1.0, 2.0)
 LIVE_FINISH_SECONDS: Final = 5.0
 """How long the end of a live call waits for the last labels."""
@@ -193,16 +194,24 @@ class CallSpeakers:
         """Hand on what waits, then the end."""
         while True:
             while self._waiting:
-                piece = self._waiting.popleft()
-                self._waiting_seconds -= piece.samples.size / self._rate
-                self._room.set()
-                self._place(piece)
-                await call.write(api.DiarizeRequest(audio=api.Audio(content=piece.samples.tobytes())))
+                await call.write(api.DiarizeRequest(audio=api.Audio(content=self._gathered())))
             if self._finishing:
                 await call.write(api.DiarizeRequest(finish=api.Finish()))
                 return
             self._wake.clear()
             await self._wake.wait()
+
+    def _gathered(self) -> bytes:
+        """The next message: of what waits, as many pieces as fill it."""
+        gathered = bytearray()
+        most = int(GATHERED_SECONDS * self._rate) * SAMPLE_BYTES
+        while self._waiting and (not gathered or len(gathered) < most):
+            piece = self._waiting.popleft()
+            self._waiting_seconds -= piece.samples.size / self._rate
+            self._place(piece)
+            gathered += piece.samples.tobytes()
+        self._room.set()
+        return bytes(gathered)
 
     def _place(self, piece: _Piece) -> None:
         if not self._places or abs(self._second(self._sent) - piece.began) > 0.001:

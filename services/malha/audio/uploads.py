@@ -1,17 +1,20 @@
 """Uploaded files: gathered on disk, then decoded piece by piece in a worker process bounded in memory and CPU time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from malha.audio.formats.samples import Samples
+from malha.audio.formats.twins import alike
 from malha.audio.formats.upload import FileDecoder
 from malha.runtime.host import EngineHost, HostOptions
 from malha.runtime.process_limits import limit_process
 from malha.runtime.received import FileLimit, ReceivedFile
+from malha.runtime.worker import PAUSE
 
-CPU_SECONDS_PER_FILE = 300
+CPU_SECONDS_PER_READING = 300
+"""Four hours of Opus take 150 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,16 @@ class UploadLimits:
     max_bytes: int
     max_seconds: float
     memory_bytes: int
+
+
+class Decoded(NamedTuple):
+    """About a second of a file."""
+
+    sample_rate: int
+    samples: Samples
+    """Shape (frames, channels)."""
+    twins: bool
+    """Whether the file has a second channel, which is left out: from its beginning to its end it is the same as the first."""
 
 
 class UploadDecoder:
@@ -46,8 +59,8 @@ class UploadDecoder:
             await asyncio.wait({self._starting})
             await self._host.close()
 
-    async def decode(self, path: str) -> AsyncIterator[tuple[int, Samples]]:
-        """(sample rate, samples of shape (frames, channels)), about a second each. Raises UnsupportedFormat."""
+    async def decode(self, path: str) -> AsyncIterator[Decoded]:
+        """The file, piece by piece. Raises UnsupportedFormat."""
         if self._starting is None:
             self._starting = asyncio.ensure_future(self._host.start())
         await asyncio.shield(self._starting)
@@ -55,11 +68,13 @@ class UploadDecoder:
             await stream.send(path)
             await stream.finish()
             async for output in stream:
-                yield cast("tuple[int, Samples]", output.item)
+                yield cast("Decoded", output.item)
 
 
 class DecodeStream:
-    """Decodes one file, in the worker."""
+    """Decodes one file, in the worker. One of two channels is read twice, the first time up to where they differ: whether they do, and a first
+    minute says nothing of the second, has to be known before anybody hears anything.
+    """
 
     def __init__(self, limits: UploadLimits) -> None:
         self._limits = limits
@@ -67,10 +82,13 @@ class DecodeStream:
 
     def feed(self, item: object) -> Iterator[object]:
         """``item`` is a path."""
-        limit_process(self._limits.memory_bytes, CPU_SECONDS_PER_FILE)
-        self._decoder = FileDecoder(str(item), self._limits.max_seconds)
-        for samples in self._decoder:
-            yield self._decoder.sample_rate, samples
+        decoder = self._open(str(item))
+        twins = False
+        if decoder.channels > 1:
+            twins = yield from _twins(decoder)
+            decoder = self._open(str(item))
+        for samples in decoder:
+            yield Decoded(decoder.sample_rate, samples[:, :1] if twins else samples, twins)
 
     def finish(self) -> Iterator[object]:
         return iter(())
@@ -78,6 +96,22 @@ class DecodeStream:
     def close(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
+
+    def _open(self, path: str) -> FileDecoder:
+        """At the file's beginning."""
+        self.close()
+        limit_process(self._limits.memory_bytes, CPU_SECONDS_PER_READING)
+        self._decoder = FileDecoder(path, self._limits.max_seconds)
+        return self._decoder
+
+
+def _twins(decoder: FileDecoder) -> Generator[object, None, bool]:
+    """Whether both channels are the same to the end; yields `PAUSE` meanwhile."""
+    for samples in decoder:
+        if not alike(samples):
+            return False
+        yield PAUSE
+    return True
 
 
 class DecodeWorker:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -196,18 +197,27 @@ class InsightService:
                     session.enable(tick.enabled)
                 session.tick(seconds(tick.time))
                 if tick.trigger:
-                    session.trigger()
+                    session.trigger(partial(_done, stream, request.request_id) if request.request_id else None)
+                else:
+                    _done(stream, request.request_id)
             elif kind == "feedback":
-                await self._feedback(request.feedback, stream.principal, around)
+                await self._feedback(request, stream.principal, around)
+                _done(stream, request.request_id)
 
-    async def _feedback(self, feedback: api.Feedback, principal: Principal, around: Surroundings) -> None:
-        insight_id = _uuid(feedback.insight_id)
-        if around.store is None or insight_id is None:
+    async def _feedback(self, request: api.AnalyzeRequest, principal: Principal, around: Surroundings) -> None:
+        feedback, insight_id = request.feedback, _uuid(request.feedback.insight_id)
+        if around.store is None or around.place is None or insight_id is None:
             return
-        store, known = around.store, uuid7()
+        numbered = f"{insight_id} {feedback.action} {request.request_id}"
+        store, known = around.store, uuid.uuid5(around.place.session_id, numbered) if request.request_id else uuid7()
         kind = await persist(lambda: store.feedback(known, insight_id, feedback.action, principal.token_id))
         if kind is not None:
             INSIGHT_FEEDBACK.labels(kind.value, feedback.action).inc()
+
+
+def _done(stream: InsightStream, request_id: int) -> None:
+    if request_id:
+        stream.emit(api.AnalyzeResponse(done=api.Done(request_id=request_id)))
 
 
 def _unwritten(session_id: uuid.UUID, wanted: Collection[uuid.UUID], said: Iterable[Utterance]) -> Iterator[Interaction]:

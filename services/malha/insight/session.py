@@ -76,11 +76,13 @@ class Session:
         decided = self._analysis.tick(seconds)
         self._act(decided, self._turn_of_newest(began, seconds))
 
-    def trigger(self) -> None:
-        """The operator wants an insight now."""
-        began = monotonic()
+    def trigger(self, settled: Callable[[], None] | None = None) -> None:
+        """The operator wants an insight now. ``settled`` is told once what comes of it is kept and shown, or that nothing does."""
+        began, before = monotonic(), set(self._tasks)
         decided = self._analysis.trigger(self._media_seconds)
         self._act(decided, self._turn_of_newest(began, self._media_seconds))
+        if settled is not None:
+            self._spawn(self._tell_settled(self._tasks - before, settled))
 
     def enable(self, enabled: bool) -> None:
         """Turn insights on or off. What is said while they are off counts later."""
@@ -110,8 +112,7 @@ class Session:
 
     async def finish(self) -> None:
         """Wait for what is under way: at most as long as the ladder, for what is told, and for the database where it is away."""
-        while waited := self._tasks - self._ladder.late:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_SECONDS)
+        await self._settled(lambda: self._tasks)
 
     async def close(self) -> None:
         """Give up what is under way; whoever comes next asks again. What was said is kept by nobody here any longer."""
@@ -120,6 +121,15 @@ class Session:
         if self._tasks:
             await asyncio.wait(self._tasks)
         forget()
+
+    async def _settled(self, tasks: Callable[[], set[asyncio.Task[None]]]) -> None:
+        """Wait for tasks, but for answers that come too late to be shown."""
+        while waited := {task for task in tasks() if not task.done()} - self._ladder.late:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_SECONDS)
+
+    async def _tell_settled(self, tasks: set[asyncio.Task[None]], settled: Callable[[], None]) -> None:
+        await self._settled(lambda: tasks)
+        settled()
 
     def _hear_again(self, stored: Stored) -> None:
         message = insight_message(stored)

@@ -14,13 +14,16 @@ from malha.audio.insights import CallInsights
 
 
 class Insight(insight_pb2_grpc.InsightServiceServicer):
-    """Advises on every segment; loses its first ``lose`` connections after a segment; refuses with ``refusal``."""
+    """Advises on every segment; loses its first ``lose`` connections after a segment, its first ``lose_wishes`` with a wish or feedback; says of
+    others that they are done; refuses with ``refusal``.
+    """
 
-    def __init__(self, lose: int = 0, refusal: grpc.StatusCode | None = None) -> None:
+    def __init__(self, lose: int = 0, refusal: grpc.StatusCode | None = None, lose_wishes: int = 0) -> None:
         self.opened: list[api.Open] = []
         self.heard: list[api.AnalyzeRequest] = []
         self._lose = lose
         self._refusal = refusal
+        self._lose_wishes = lose_wishes
 
     async def Analyze(self, requests: Any, context: Any) -> AsyncIterator[api.AnalyzeResponse]:
         if self._refusal is not None:
@@ -39,6 +42,11 @@ class Insight(insight_pb2_grpc.InsightServiceServicer):
                 if self._lose:
                     self._lose -= 1
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+            elif request.request_id:
+                if self._lose_wishes:
+                    self._lose_wishes -= 1
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+                yield api.AnalyzeResponse(done=api.Done(request_id=request.request_id))
             elif kind == "finish":
                 yield api.AnalyzeResponse(closed=api.Closed())
                 return
@@ -110,6 +118,46 @@ async def test_a_lost_insight_is_asked_again_with_the_same_session_and_advises_o
     assert told.insights == ["of s1", "of s2"]
     assert [opened.session_id for opened in service.opened] == ["s", "s"]
     assert not told.refusals
+
+
+async def connections(service: Insight, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(service.opened) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_wish_and_feedback_that_a_lost_connection_took_along_are_sent_again_until_they_are_done() -> None:
+    service, told = Insight(lose_wishes=2), Told()
+    async with call_insights(service, told) as insights:
+        insights.control(None, trigger=True)
+        await connections(service, 2)
+        insights.feedback("of s1", "used")
+        await connections(service, 3)
+        await insights.finish()
+    wishes = [request.request_id for request in service.heard if request.HasField("tick")]
+    uses = [request.request_id for request in service.heard if request.HasField("feedback")]
+    assert len(wishes) >= 2, "the first connection was lost with it"
+    assert set(wishes) == {1}
+    assert uses
+    assert set(uses) == {2}
+
+
+async def test_what_is_done_is_not_sent_again_and_insights_that_are_off_stay_off() -> None:
+    service, told = Insight(lose=1), Told()
+    async with call_insights(service, told) as insights:
+        insights.control(False, trigger=False)
+        insights.control(None, trigger=True)
+        async with asyncio.timeout(20):
+            while insights._unsettled:
+                await asyncio.sleep(0.01)
+        insights.said(segment("s1"), 1, None)
+        await connections(service, 2)
+        await insights.finish()
+    after = service.heard[[request.WhichOneof("request") for request in service.heard].index("segment") + 1 :]
+    assert [request.WhichOneof("request") for request in after] == ["tick", "finish"]
+    assert after[0].tick.HasField("enabled")
+    assert not after[0].tick.enabled
+    assert not after[0].tick.trigger
 
 
 async def test_a_server_without_insight_is_told_once_and_not_asked_again() -> None:
