@@ -1,15 +1,11 @@
 #!/bin/sh
 # Makes the environment that aligns texts by wav2vec2, from nothing: engine-align.sh PYTHON DIRECTORY.
 set -eu
+. ./.ci/steps.sh
 python=$1 venv=$2
-echo "[1/3] $venv: an environment of its own"
-rm -rf "$venv"
-"$python" -m venv "$venv"
-pip="$venv/bin/python -m pip install -qq --disable-pip-version-check"
-echo "[2/3] torch and transformers: half a gigabyte to fetch where pip finds torch's CPU build, 3 otherwise"
-$pip torch==2.13.0
-$pip --no-deps -r .ci/requirements-align.txt
-echo "[3/3] Malha's worker"
-$pip --no-deps --editable ./services
-"$venv/bin/python" -c 'import malha.transcribe.engines.wav2vec2_align_worker' > /dev/null 2>&1 \
-  || { echo "malha: transformers is installed and does not start: $venv/bin/python -c 'import transformers, torch'" >&2; exit 1; }
+need_python "$python" engine-align ">= (3, 11)" "3.11 or later"
+step "[1/5] $venv: an environment of its own" begin "$python" "$venv"
+step "[2/5] $TORCH" install "$venv" torch==2.13.0
+step "[3/5] transformers and what it needs" install "$venv" --no-deps -r .ci/requirements-align.txt
+step "[4/5] Malha's worker" install "$venv" --no-deps --editable ./services
+step "[5/5] whether it starts" whole "$venv" malha.transcribe.engines.wav2vec2_align_worker

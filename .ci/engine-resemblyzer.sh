@@ -1,13 +1,10 @@
 #!/bin/sh
 # Makes the environment of resemblyzer on PyTorch, which tests compare with, from nothing: engine-resemblyzer.sh PYTHON DIRECTORY.
 set -eu
+. ./.ci/steps.sh
 python=$1 venv=$2
-echo "[1/2] $venv: an environment of its own"
-rm -rf "$venv"
-"$python" -m venv "$venv"
-pip="$venv/bin/python -m pip install -qq --disable-pip-version-check"
-echo "[2/2] torch and resemblyzer: half a gigabyte to fetch where pip finds torch's CPU build, 3 otherwise"
-$pip torch==2.13.0
-$pip --no-deps -r .ci/requirements-resemblyzer.txt
-"$venv/bin/python" -c 'import resemblyzer' > /dev/null 2>&1 \
-  || { echo "malha: resemblyzer is installed and does not start: $venv/bin/python -c 'import resemblyzer'" >&2; exit 1; }
+need_python "$python" engine-resemblyzer ">= (3, 11)" "3.11 or later"
+step "[1/4] $venv: an environment of its own" begin "$python" "$venv"
+step "[2/4] $TORCH" install "$venv" torch==2.13.0
+step "[3/4] resemblyzer and what it needs" install "$venv" --no-deps -r .ci/requirements-resemblyzer.txt
+step "[4/4] whether it starts" whole "$venv" resemblyzer
