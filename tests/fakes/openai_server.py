@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fakes.openai_server_answers import SENTENCE, embedding, encoded, least, pieces
+from fakes.openai_server_answers import GOING_ON, SENTENCE, embedding, encoded, least, pieces
 from fakes.openai_server_faults import WELL, Fault, Received
 
 Reply = Callable[[Received], str]
@@ -42,8 +42,19 @@ def least_answer(request: Received) -> str:
 class FakeOpenAI:
     """Serves ``/v1/chat/completions`` (JSON and SSE), ``/v1/models``, ``/v1/embeddings`` and ``/health``; an async context manager."""
 
-    def __init__(self, reply: Reply = least_answer, *, models: Sequence[str] = ("tiny",), key: str = "") -> None:
-        """``key``: the only one that is let in; empty: anybody."""
+    def __init__(
+        self,
+        reply: Reply = least_answer,
+        *,
+        models: Sequence[str] = ("tiny",),
+        key: str = "",
+        owner: str = "malha",
+        continues: bool = False,
+    ) -> None:
+        """``key``: the only one that is let in; empty: anybody. ``owner`` of its models: vLLM's are ``vllm``'s.
+
+        ``continues``: it takes vLLM's ``continue_final_message``, and says what follows on that in its reply. Others answer anew, as they do.
+        """
         self.reply = reply
         self.faults: deque[Fault] = deque()
         """Of the requests to come, one each."""
@@ -53,6 +64,8 @@ class FakeOpenAI:
         self.port = 0
         self._models = models
         self._key = key
+        self._owner = owner
+        self._continues = continues
         self._numbers = itertools.count(1)
         self._connections: dict[tuple[str, int], asyncio.Transport] = {}
         self._serving: asyncio.Task[None] | None = None
@@ -153,6 +166,8 @@ class FakeOpenAI:
 
     async def _chat(self, received: Received, fault: Fault) -> Response:
         text, finish_reason = fault.answer(self.reply(received)), fault.finish_reason
+        if self._continues and (begun := received.begun) is not None:
+            text = text[len(begun) :] if text.startswith(begun) else GOING_ON
         parts = pieces(text)
         if received.most_tokens is not None and len(parts) > received.most_tokens:
             parts, finish_reason = parts[: received.most_tokens], "length"
@@ -227,7 +242,7 @@ class FakeOpenAI:
         if self._key and request.headers.get("authorization") != f"Bearer {self._key}":
             return _error(401, "Unauthorized")
         return JSONResponse(
-            {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": "malha"} for name in self._models]}
+            {"object": "list", "data": [{"id": name, "object": "model", "created": 1, "owned_by": self._owner} for name in self._models]}
         )
 
 

@@ -8,6 +8,8 @@ import struct
 from typing import Any
 
 SENTENCE = "Certo. Vou verificar isso agora mesmo."
+GOING_ON = " E assim por diante."
+"""What follows on the beginning of an answer that is not its own."""
 DIMENSIONS = 64
 
 _PIECES = re.compile(r"\s*\S+|\s+$")

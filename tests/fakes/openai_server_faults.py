@@ -135,6 +135,13 @@ class Received:
         return "\n".join(_text(message.get("content")) for message in self.body.get("messages", ()))
 
     @property
+    def begun(self) -> str | None:
+        """The assistant's last message, where vLLM would go on from it."""
+        *_, last = self.body["messages"]
+        wanted = self.body.get("continue_final_message") and not self.body.get("add_generation_prompt", True)
+        return _text(last.get("content")) if wanted and last["role"] == "assistant" else None
+
+    @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON schema that the answer is to have."""
         wanted = self.body.get("response_format") or {}

@@ -51,7 +51,8 @@ class RunningVllm:
 
 def need_vllm() -> None:
     """Skip the test where it is not set up."""
-    if not (MODELS / ".tiny-qwen2").is_file() or not os.access(PROGRAM, os.X_OK):
+    whole = (PROGRAM.parents[1] / ".installed").is_file() and (MODELS / ".tiny-qwen2").is_file()
+    if not whole or not os.access(PROGRAM, os.X_OK):
         pytest.skip("no vLLM for tests: make vllm-test-server")
 
 

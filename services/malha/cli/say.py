@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from malha.cli.client import connected, sdk
 from malha.cli.output import note, print_json
+from malha.cli.say_errors import read_reference, told_by_options
 from malha.runtime.errors import InvalidArgument
 
 STANDARD_OUTPUT: Final = Path("-")
@@ -58,19 +59,20 @@ def run_say(text: str | Iterable[str], options: SayOptions, *, json: bool) -> No
 
 async def _speak(text: str | Iterable[str], encoding: sdk.SpeechEncoding, options: SayOptions) -> dict[str, str | float]:
     """Have it spoken and written; what there is to tell of it."""
-    reference = options.reference.read_bytes() if options.reference is not None else b""
+    reference = read_reference(options.reference) if options.reference is not None else b""
     async with connected(options.target) as malha:
-        stream = malha.speak(
-            text,
-            language=options.language,
-            voice=options.voice,
-            encoding="pcm16" if encoding == "wav" else encoding,
-            sample_rate=options.sample_rate,
-            speed=options.speed,
-            reference_audio=reference,
-            consent_id=options.consent_id,
-        )
-        rate = await (_write_wav if encoding == "wav" else _write_chunks)(stream, options.output)
+        with told_by_options():
+            stream = malha.speak(
+                text,
+                language=options.language,
+                voice=options.voice,
+                encoding="pcm16" if encoding == "wav" else encoding,
+                sample_rate=options.sample_rate,
+                speed=options.speed,
+                reference_audio=reference,
+                consent_id=options.consent_id,
+            )
+            rate = await (_write_wav if encoding == "wav" else _write_chunks)(stream, options.output)
     figures = {"seconds": round(stream.duration_seconds, 3), "sample_rate": rate, "format": encoding}
     return {**figures, "voice": stream.voice, "engine": stream.engine.name, "licence": stream.licence}
 

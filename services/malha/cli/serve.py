@@ -100,7 +100,8 @@ def _synthesize(parts: Parts) -> Service:
     from malha.synthesize.settings import SynthesizeSettings  # noqa: PLC0415
 
     settings = SynthesizeSettings()
-    return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings, parts.database)
+    diarize = partial(parts.channel, "diarize") if "diarize" in parts.reachable else None
+    return SynthesizeService(engines.load("synthesize", settings.synthesize_engine)(settings), settings, parts.database, diarize)
 
 
 def _insight(parts: Parts) -> Service:

@@ -125,7 +125,7 @@ def _children(settings: RuntimeSettings, given: Mapping[str, str], postgres: Emb
 
     return [
         *([postgres.spec()] if postgres is not None else []),
-        ChildSpec(LIVE, (sys.executable, "-m", "malha.cli.main", "serve", LIVE), live, stop_seconds=seconds, standby=True),
+        ChildSpec(LIVE, (sys.executable, "-m", "malha.cli.main", "serve", LIVE), live, stop_seconds=seconds, standby=True, early=True),
         ChildSpec(EDGE, (sys.executable, "-m", "malha.edge"), edge, stop_seconds=seconds, standby=True),
     ]
 

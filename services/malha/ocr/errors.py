@@ -1,5 +1,7 @@
 """What can be wrong with a document or a page of it."""
 
+from typing import Self
+
 from malha.runtime.errors import DeadlineExceeded, InvalidArgument
 
 
@@ -37,3 +39,8 @@ class PageTimeout(DeadlineExceeded):
     """The page took longer than one may."""
 
     default_reason = "PAGE_TIMEOUT"
+
+    @classmethod
+    def over(cls, seconds: float, doing: str) -> Self:
+        """Names the limit, and who sets it."""
+        return cls(f"the page took longer than {seconds:g} s to {doing}, the limit of MALHA_OCR_PAGE_SECONDS")

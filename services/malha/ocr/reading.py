@@ -13,12 +13,17 @@ from malha.ocr.documents.host import Documents
 from malha.ocr.documents.messages import Arrange, Blocks, ImagePage, Prepare, TextPage
 from malha.ocr.documents.raster import RasterFile
 from malha.ocr.engine import Box, Line, OcrEngine, Reading
+from malha.ocr.errors import PageTimeout
 from malha.runtime.errors import EngineBusy, EngineCrashed, MalhaError, Unavailable
 
 PAGES: Final = Counter("malha_ocr_pages_total", "Pages, by where their text came from, or why they could not be read.", ("outcome",))
 PAGE_SECONDS: Final = Histogram(
     "malha_ocr_page_seconds", "How long a page took, waiting included.", buckets=(0.05, 0.2, 0.5, 1, 2, 4, 8, 16, 32, 64)
 )
+MOST_STUCK: Final = 3
+"""Pages of one document that may take all the time a page has, or kill the process that works on them. Others wait for such a process, so the
+rest of a document made to keep it is not tried.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +69,28 @@ class PageFailed:
     reason: str
     message: str
 
+    @property
+    def stuck(self) -> bool:
+        """Whether it kept a process for as long as one may, or killed it."""
+        return self.reason in {PageTimeout.default_reason, EngineCrashed.default_reason}
+
 
 async def read_pages(documents: Documents, engine: OcrEngine, order: ReadingOrder) -> AsyncGenerator[PageRead | PageFailed]:
-    """All pages in their order. Raises Unavailable and EngineBusy: whatever else goes wrong fails one page."""
+    """All pages in their order. Raises Unavailable and EngineBusy: whatever else goes wrong fails one page, and after `MOST_STUCK` such all."""
     with _Reader(documents, engine, order) as reader:
         upcoming = asyncio.create_task(reader.prepare(1), name="ocr-prepare")
+        stuck = 0
         try:
             for number in range(1, order.pages + 1):
+                if stuck >= MOST_STUCK:
+                    yield _given_up(number)
+                    continue
                 began = perf_counter()
                 prepared = await _outcome(upcoming)
                 upcoming = asyncio.create_task(reader.prepare(number + 1), name="ocr-prepare")
                 page = await _page(reader, number, prepared)
                 PAGE_SECONDS.observe(perf_counter() - began)
+                stuck += isinstance(page, PageFailed) and page.stuck
                 yield page
         finally:
             upcoming.cancel()
@@ -106,6 +121,15 @@ async def _page(reader: "_Reader", number: int, prepared: TextPage | ImagePage |
         return PageFailed(number, error.reason, error.message)
     PAGES.labels("recognised" if page.recognised else "text_layer").inc()
     return page
+
+
+def _given_up(number: int) -> PageFailed:
+    PAGES.labels("DOCUMENT_GIVEN_UP").inc()
+    return PageFailed(
+        number,
+        "DOCUMENT_GIVEN_UP",
+        f"{MOST_STUCK} pages before it took too long, or ended the process that read them: the rest is not tried",
+    )
 
 
 class _Reader:

@@ -1,5 +1,6 @@
 """Consent to the cloning of a voice: no clone without a record of it, and no clone that the audit does not tell of."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from malha.runtime.auth import Principal
@@ -10,6 +11,17 @@ from malha.synthesize.engine import Reference
 _AUDIT: Final = """
     INSERT INTO audit (tenant_id, actor, action, object_type, object_id, details) VALUES (malha_tenant(), $1, 'voice.clone', 'consent', $2, $3)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a consent was used for."""
+
+    reference: Reference
+    engine: str
+    model: str
+    one_voice_checked: bool
+    """Whether somebody listened to the reference for a second voice."""
 
 
 class ConsentBook:
@@ -32,11 +44,17 @@ class ConsentBook:
                 reason="STORE_NOT_CONFIGURED",
             )
 
-    async def record(self, consent_id: str, principal: Principal, reference: Reference, engine: str, model: str) -> None:
+    async def record(self, consent_id: str, principal: Principal, use: Use) -> None:
         """Keep who clones, by which consent, from which file (its digest) and with what. Raises what `check` raises, and Unavailable."""
         self.check(consent_id, principal)
         assert self._database is not None
         assert principal.tenant_id is not None
-        details = {"engine": engine, "model": model, "seconds": round(reference.seconds, 1), "sha256": reference.digest}
+        details = {
+            "engine": use.engine,
+            "model": use.model,
+            "seconds": round(use.reference.seconds, 1),
+            "sha256": use.reference.digest,
+            "one_voice_checked": use.one_voice_checked,
+        }
         async with self._database.tenant_tx(principal.tenant_id) as connection:
             await connection.execute(_AUDIT, principal.token_id, consent_id, details)

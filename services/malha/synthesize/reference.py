@@ -1,6 +1,6 @@
 """Reference audio: the speech a voice is cloned from, read from a WAV file and checked to be enough of it.
 
-Nothing but numpy reads it, so a file made to break a decoder has none to break. Whether one person speaks or two is not checked.
+Nothing but numpy reads it, so a file made to break a decoder has none to break. How many people speak in it `malha.synthesize.voices` asks.
 """
 
 import hashlib
@@ -61,11 +61,16 @@ def cannot_clone(engine: str) -> FailedPrecondition:
     )
 
 
+def wrong(message: str, reason: str) -> InvalidArgument:
+    """The error of reference audio that cannot be used."""
+    return InvalidArgument(message, reason=reason, violations={"open.reference_audio": message})
+
+
 def _check_length(seconds: float) -> None:
     if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
         which, reason = ("short", "REFERENCE_TOO_SHORT") if seconds < LEAST_SECONDS else ("long", "REFERENCE_TOO_LONG")
         wanted = f"{LEAST_SECONDS:g} to {MOST_SECONDS:g} s of one speaker"
-        raise _wrong(f"the reference audio is too {which}, {seconds:.1f} s: send {wanted}", reason)
+        raise wrong(f"the reference audio is too {which}, {seconds:.1f} s: send {wanted}", reason)
 
 
 def _check_loudness(samples: Samples, rate: int) -> None:
@@ -75,15 +80,15 @@ def _check_loudness(samples: Samples, rate: int) -> None:
     loudness = np.sqrt((frames * frames).mean(axis=1))
     loud = float(np.percentile(loudness, 95))
     if loud < _QUIET:
-        raise _wrong("the reference audio is silent: send speech", "REFERENCE_SILENT")
+        raise wrong("the reference audio is silent: send speech", "REFERENCE_SILENT")
     voiced = float((loudness >= max(_QUIET, loud * _VOICED_SHARE)).sum()) * _FRAME_SECONDS
     if voiced < LEAST_SECONDS / 2:
-        raise _wrong(
+        raise wrong(
             f"the reference audio holds {voiced:.1f} s of sound in all its silence: at least {LEAST_SECONDS / 2:g} s are needed",
             "REFERENCE_SILENT",
         )
     if float((np.abs(samples) >= 0.999).mean()) > _CLIPPED_SHARE:
-        raise _wrong("the reference audio is overdriven: record it more quietly", "REFERENCE_CLIPPED")
+        raise wrong("the reference audio is overdriven: record it more quietly", "REFERENCE_CLIPPED")
 
 
 def _chunks(content: bytes) -> tuple[_Form, bytes]:
@@ -141,8 +146,4 @@ def _mono(form: _Form, data: bytes) -> Samples:
 
 
 def _no_wav(what: str) -> InvalidArgument:
-    return _wrong(f"the reference audio cannot be read as WAV: {what}", "REFERENCE_UNREADABLE")
-
-
-def _wrong(message: str, reason: str) -> InvalidArgument:
-    return InvalidArgument(message, reason=reason, violations={"open.reference_audio": message})
+    return wrong(f"the reference audio cannot be read as WAV: {what}", "REFERENCE_UNREADABLE")

@@ -1,7 +1,9 @@
 """SynthesizeService: the contract's messages to what an engine takes, and back. What one stream does lies in `session`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
+
+import grpc
 
 from malha.api.common.v1 import media_pb2
 from malha.api.synthesize.v1 import synthesize_pb2 as api
@@ -9,13 +11,14 @@ from malha.runtime.auth import Principal
 from malha.runtime.errors import InvalidArgument, UnsupportedFormat, UnsupportedLanguage
 from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.store.database import Database
-from malha.synthesize.consent import ConsentBook
+from malha.synthesize.consent import ConsentBook, Use
 from malha.synthesize.encoders import Encoders
 from malha.synthesize.engine import Clone, SpeechConfig, SynthesizeEngine, Voice
 from malha.synthesize.output import RATES, Coding, OutputFormat, SpeechWriter
 from malha.synthesize.reference import cannot_clone, read_reference
 from malha.synthesize.session import Pen, Session, SynthesizeStream
 from malha.synthesize.settings import SynthesizeSettings
+from malha.synthesize.voices import ReferenceVoices
 
 DEFAULT_RAW_HERTZ: Final = 16_000
 DEFAULT_COMPRESSED_HERTZ: Final = 24_000
@@ -30,14 +33,24 @@ CODINGS: Final = {
 
 
 class SynthesizeService:
-    """Serves one engine. ``database``: where the audit lies, without which no voice is cloned; whoever made it closes it."""
+    """Serves one engine."""
 
     name = "malha.api.synthesize.v1.SynthesizeService"
 
-    def __init__(self, engine: SynthesizeEngine, settings: SynthesizeSettings, database: Database | None = None) -> None:
+    def __init__(
+        self,
+        engine: SynthesizeEngine,
+        settings: SynthesizeSettings,
+        database: Database | None = None,
+        diarize: Callable[[], grpc.aio.Channel] | None = None,
+    ) -> None:
+        """``database``: where the audit lies, without which no voice is cloned; whoever made it closes it. ``diarize``: who hears whether a
+        reference is of one person, if anybody.
+        """
         self._engine = engine
         self._settings = settings
         self._consents = ConsentBook(database)
+        self._voices = ReferenceVoices(diarize)
         self._encoders = Encoders()
 
     @property
@@ -105,8 +118,10 @@ class SynthesizeService:
             )
         self._consents.check(opening.consent_id, principal)
         reference = await self._encoders.run(read_reference, opening.reference_audio)
+        one_voice = await self._voices.check(reference)
         clone = await self._engine.clone(principal.tenant, reference, opening.language)
-        await self._consents.record(opening.consent_id, principal, reference, can.name, can.model)
+        use = Use(reference, can.name, can.model, one_voice_checked=one_voice)
+        await self._consents.record(opening.consent_id, principal, use)
         return clone
 
     def _opened(self, voice: Voice, output: OutputFormat) -> api.Opened:

@@ -9,14 +9,36 @@ from malha.runtime.errors import UnsupportedFormat
 from malha.transcribe.engine import Capabilities, Hypothesis, Recogniser, RecognitionConfig, Word
 
 DEFAULT_RATE = 16_000
+SAMPLE_BYTES = 2
+STREAM_TAKES = "Transcribe takes one channel of ENCODING_PCM16; AudioStreamService takes the other formats"
+ALIGN_TAKES = (
+    'Align takes the raw samples of one channel, 16-bit little-endian, as `content` (in JSON as base64), and `format` {"encoding": '
+    '"ENCODING_PCM16", "sample_rate_hertz": 16000}, or what rate they have; of a file: ffmpeg -i FILE -f s16le -ac 1 -ar 16000 samples.raw'
+)
 
 
-def checked_rate(audio: media_pb2.AudioFormat) -> int:
+def stream_rate(opening: api.Open) -> int:
+    """Samples per second of a stream. Raises UnsupportedFormat."""
+    return _rate(opening.format, STREAM_TAKES, "open.format")
+
+
+def align_rate(request: api.AlignRequest) -> int:
+    """Samples per second of what is to be aligned. Raises UnsupportedFormat where it is not whole samples, and some."""
+    rate = _rate(request.format, ALIGN_TAKES, "format")
+    content = request.content
+    if not content:
+        raise UnsupportedFormat(f"`content` is empty: {ALIGN_TAKES}", reason="NO_AUDIO", violations={"content": "is empty"})
+    if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
+        raise UnsupportedFormat(f"`content` is a WAV file: {ALIGN_TAKES}", violations={"content": "is a WAV file"})
+    if len(content) % SAMPLE_BYTES:
+        wrong = "is not a whole number of 16-bit samples"
+        raise UnsupportedFormat(f"`content` {wrong}: {ALIGN_TAKES}", reason="PARTIAL_FRAME", violations={"content": wrong})
+    return rate
+
+
+def _rate(audio: media_pb2.AudioFormat, takes: str, field: str) -> int:
     if audio.encoding != media_pb2.ENCODING_PCM16 or (audio.HasField("channels") and audio.channels != 1):
-        raise UnsupportedFormat(
-            "Transcribe takes one channel of ENCODING_PCM16; AudioStreamService takes the other formats",
-            violations={"open.format": "PCM16, one channel"},
-        )
+        raise UnsupportedFormat(takes, violations={field: "must be ENCODING_PCM16, one channel"})
     return audio.sample_rate_hertz if audio.HasField("sample_rate_hertz") else DEFAULT_RATE
 
 

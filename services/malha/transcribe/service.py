@@ -17,7 +17,16 @@ from malha.runtime.rpc import StreamMethod, UnaryMethod
 from malha.runtime.stream import Stream
 from malha.transcribe.aligner import Aligner
 from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Hypothesis, RecognitionConfig, TranscribeEngine, Word
-from malha.transcribe.messages import checked_rate, engine_message, final_message, model_message, opened_message, word_message
+from malha.transcribe.messages import (
+    SAMPLE_BYTES,
+    align_rate,
+    engine_message,
+    final_message,
+    model_message,
+    opened_message,
+    stream_rate,
+    word_message,
+)
 
 log = logs.get("transcribe")
 
@@ -27,7 +36,6 @@ PENDING_BACKGROUND = 4
 """The same of a stream of background work: enough to keep workers busy, and recordings take turns by so many utterances."""
 QUEUED_PIECES = 64
 """Pieces of audio that may wait for the engine."""
-SAMPLE_BYTES = 2
 
 TranscribeStream = Stream[api.TranscribeRequest, api.TranscribeResponse]
 
@@ -66,7 +74,7 @@ class TranscribeService:
     async def transcribe(self, stream: TranscribeStream) -> None:
         """One channel's utterances."""
         opening = stream.opening.open
-        rate = checked_rate(opening.format)
+        rate = stream_rate(opening)
         language = opening.languages[0] if opening.languages else ""
         can = self._engine.check(language, opening.model)
         aligner = self._aligner if opening.align and self._aligns(language) else None
@@ -101,9 +109,7 @@ class TranscribeService:
         del principal
         if self._aligner is None:
             raise FailedPrecondition("this server aligns nothing", reason="NO_ALIGNER")
-        rate, language = checked_rate(request.format), request.language or "en"
-        if len(request.content) % SAMPLE_BYTES:
-            raise UnsupportedFormat("content is not a whole number of 16-bit samples", reason="PARTIAL_FRAME")
+        rate, language = align_rate(request), request.language or "en"
         who = self._aligner.check(language)
         pcm = request.content if rate == SAMPLE_RATE_HERTZ else await asyncio.to_thread(_at_engine_rate, request.content, rate)
         words = await self._aligner.align(request.text, pcm, language)

@@ -90,6 +90,12 @@ def test_say_writes_what_the_file_is_called(malha: Run, tmp_path: Path) -> None:
         assert not (tmp_path / output).exists()
 
 
+def test_a_reference_is_spoken_of_by_its_option(malha: Run, speech: Path) -> None:
+    done = malha("say", "hello", "-l", "en", "--reference", str(speech), "--consent", "c")
+    assert done.returncode == 1
+    assert done.stderr.startswith("malha: engine espeak cannot clone a voice: leave --reference out")
+
+
 def test_an_error_of_the_server_is_one_line(malha: Run, speech: Path) -> None:
     done = malha("say", "hello", "--voice", "nobody")
     assert done.returncode == 1

@@ -241,6 +241,7 @@ async def test_a_page_that_takes_too_long_fails_and_the_next_document_is_read(tm
         psutil.Process(engine).suspend()
         told = await client.read(encoded(drawn(["boa tarde"]), "PNG"))
         assert [failed.reason for failed in told.failed] == ["PAGE_TIMEOUT"]
+        assert "3 s to recognise, the limit of MALHA_OCR_PAGE_SECONDS" in told.failed[0].message
         assert (await client.read(encoded(drawn(["boa noite"]), "PNG"))).lines == ["boa noite"]
         assert engine not in client.engine.worker_pids
 

@@ -1,7 +1,6 @@
 """Voices are cloned with consent, and the audit tells of it. The engine is a stand-in that clones at once; the database is real."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,45 +10,19 @@ import grpc
 import pytest
 from conftest import AUTHORIZED, OTHER_TOKEN, TOKEN, voice
 
+from fakes.cloning import ParrotEngine, cloned, clones
 from fakes.serving import served
 from fakes.wav import wav
-from malha.api.synthesize.v1 import synthesize_pb2 as api
 from malha.api.synthesize.v1.synthesize_pb2_grpc import SynthesizeServiceStub
 from malha.runtime.errors import MalhaError
 from malha.runtime.settings import RuntimeSettings
-from malha.runtime.status import from_rpc_error
 from malha.store.database import Database
 from malha.store.tokens import Tokens
-from malha.synthesize.engine import REFERENCE_HERTZ, Capabilities, Clone, Reference, SpeechChunk, SpeechConfig, Voice
 from malha.synthesize.service import SynthesizeService
 from malha.synthesize.settings import SynthesizeSettings
 
 DEADLINE = 30.0
 SPEECH = voice(8.0)
-
-
-class ParrotEngine:
-    """Says a sentence with the reference it was given."""
-
-    capabilities = Capabilities("parrot", "1", REFERENCE_HERTZ, (Voice("polly", ("pt",)),), cloning=True, model="grey", licence="none")
-
-    async def start(self) -> None:
-        """Nothing to load."""
-
-    async def close(self) -> None:
-        """Nothing to give back."""
-
-    def choose_voice(self, voice: str, language: str) -> Voice:
-        del voice, language
-        return self.capabilities.voices[0]
-
-    async def clone(self, tenant: str, reference: Reference, language: str) -> Clone:
-        del tenant
-        return Clone(Voice("clone", (language,)), reference.pcm[:2000])
-
-    async def speak(self, config: SpeechConfig, sentence: str) -> AsyncIterator[SpeechChunk]:
-        del sentence
-        yield SpeechChunk(config.timbre if isinstance(config.timbre, bytes) else bytes(100))
 
 
 @asynccontextmanager
@@ -62,42 +35,19 @@ async def serving(folder: Path, database: Database | None) -> AsyncIterator[Synt
         yield SynthesizeServiceStub(channel)
 
 
-async def cloned(stub: SynthesizeServiceStub, **opening: Any) -> list[api.SynthesizeResponse]:
-    """Speak with a clone. Raises MalhaError."""
-    call = stub.Synthesize(metadata=AUTHORIZED, timeout=DEADLINE)
-    try:
-        await call.write(api.SynthesizeRequest(open=api.Open(language="pt", **opening)))
-        responses = [await call.read()]
-        if responses[0] is grpc.aio.EOF:
-            await call  # raises its status
-        await call.write(api.SynthesizeRequest(text=api.Text(text="Bom dia.")))
-        await call.write(api.SynthesizeRequest(finish=api.Finish()))
-        while (response := await call.read()) is not grpc.aio.EOF:
-            responses.append(response)
-    except grpc.aio.AioRpcError as error:
-        raise from_rpc_error(error) from None
-    return responses
-
-
-async def audits(database: Database, tenant: uuid.UUID) -> list[tuple[str, str, str, dict[str, Any]]]:
-    async with database.tenant_tx(tenant) as connection:
-        rows = await connection.fetch("SELECT action, object_type, object_id, details FROM audit WHERE action = 'voice.clone' ORDER BY id")
-    return [tuple(row.values()) for row in rows]
-
-
 async def test_a_clone_leaves_a_line_in_its_tenants_audit(tmp_path: Path, database: Database) -> None:
     async with serving(tmp_path, database) as stub:
-        responses = await cloned(stub, reference_audio=wav(SPEECH), consent_id="consent/2026-11/4711")
+        responses = await cloned(stub, AUTHORIZED, reference_audio=wav(SPEECH), consent_id="consent/2026-11/4711")
         opened = responses[0].opened
         assert (opened.voice.name, opened.engine.model, opened.licence) == ("clone", "grey", "none")
         assert len(b"".join(response.audio.content for response in responses)) == 2000
     tenants = await Tokens(database).ensure_tenants({"default", "other"})
-    (line,) = await audits(database, tenants["default"])
+    (line,) = await clones(database, tenants["default"])
     assert line[:3] == ("voice.clone", "consent", "consent/2026-11/4711")
     assert line[3]["engine"] == "parrot"
     assert line[3]["seconds"] == 8.0
-    assert set(line[3]) == {"engine", "model", "seconds", "sha256"}
-    assert await audits(database, tenants["other"]) == []
+    assert set(line[3]) == {"engine", "model", "seconds", "sha256", "one_voice_checked"}
+    assert await clones(database, tenants["other"]) == []
 
 
 @pytest.mark.parametrize(
@@ -112,15 +62,15 @@ async def test_a_clone_leaves_a_line_in_its_tenants_audit(tmp_path: Path, databa
 async def test_what_is_refused_leaves_none(tmp_path: Path, database: Database, opening: dict[str, Any], reason: str) -> None:
     async with serving(tmp_path, database) as stub:
         with pytest.raises(MalhaError) as refused:
-            await asyncio.wait_for(cloned(stub, **opening), DEADLINE)
+            await asyncio.wait_for(cloned(stub, AUTHORIZED, **opening), DEADLINE)
     assert refused.value.reason == reason
     tenants = await Tokens(database).ensure_tenants({"default"})
-    assert await audits(database, tenants["default"]) == []
+    assert await clones(database, tenants["default"]) == []
 
 
 async def test_without_an_audit_no_voice_is_cloned(tmp_path: Path) -> None:
     async with serving(tmp_path, None) as stub:
         with pytest.raises(MalhaError, match="MALHA_DATABASE_URL") as refused:
-            await cloned(stub, reference_audio=wav(SPEECH), consent_id="c")
+            await cloned(stub, AUTHORIZED, reference_audio=wav(SPEECH), consent_id="c")
         assert refused.value.reason == "STORE_NOT_CONFIGURED"
-        assert len(await cloned(stub)) == 3
+        assert len(await cloned(stub, AUTHORIZED)) == 3

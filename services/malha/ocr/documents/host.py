@@ -66,4 +66,4 @@ class Documents:
         try:
             return await self._turns.call(item)
         except DeadlineExceeded:
-            raise PageTimeout(f"the page took longer than {self._page_seconds:g} s to decode") from None
+            raise PageTimeout.over(self._page_seconds, "decode") from None

@@ -81,4 +81,4 @@ class HostedEngine:
         try:
             return cast("Reading", await self._turns.call(image))
         except DeadlineExceeded:
-            raise PageTimeout(f"the page took longer than {self._page_seconds:g} s to recognise") from None
+            raise PageTimeout.over(self._page_seconds, "recognise") from None
