@@ -20,10 +20,12 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from malha.runtime import unhurried
 from malha.runtime.standby import STANDBY_SECONDS, Standby
-from malha.runtime.supervisor_process import PARENT_FD, READY_FD, TURN, TURN_FD, Process
+from malha.runtime.supervisor_process import PARENT_FD, READY_FD, TURN, Process
+from malha.runtime.unhurried import HURRIED, TURN_FD
 
 CONFIGURATION_ERRORS: Final = frozenset({2, os.EX_CONFIG})
 """Exit codes that starting again does not change: wrong usage, wrong configuration."""
@@ -81,6 +83,8 @@ class ChildSpec:
     """Keep its next process at hand: the command calls `wait_for_turn` before it binds, connects or writes anything."""
     standby_seconds: float = STANDBY_SECONDS
     """From when the child is ready to the start of its standby."""
+    early: bool = False
+    """With a standby: its first process loads while those before it become ready. Its environment must be known without what they tell."""
 
 
 class Supervisor:
@@ -97,19 +101,21 @@ class Supervisor:
         A child that ends because its configuration is wrong stops all; then its exit code is returned. Raises OSError if a command cannot
         be run.
         """
-        children: list[_Child] = []
         stopping = asyncio.create_task(stop.wait())
         parent, kept = os.pipe()  # `kept` closes with this process, however that ends
+        loading = [_Child(spec, self._infos, self._on_event, parent) for spec in self._specs]
+        children: list[_Child] = []
         try:
-            for spec in self._specs:
-                children.append(_Child(spec, self._infos, self._on_event, parent))
-                if await _first((stopping, *(child.task for child in children), children[-1].ready)) is not children[-1].ready:
+            for child in loading:
+                child.begin()
+                children.append(child)
+                if await _first((stopping, *(each.task for each in children), child.ready)) is not child.ready:
                     break
             else:
                 await _first((stopping, *(child.task for child in children)))
         finally:
             stopping.cancel()
-            await asyncio.gather(*(child.standby.stop() for child in children))
+            await asyncio.gather(*(child.standby.stop() for child in loading))
             for child in reversed(children):
                 await child.stop()
             os.close(parent)
@@ -118,7 +124,9 @@ class Supervisor:
 
 
 class _Child:
-    """One child through all its lives. Its task ends when it was stopped, with 0, or cannot be started again, with its exit code."""
+    """One child through all its lives, from `begin` on. Its task ends when it was stopped, with 0, or cannot be started again, with its exit code."""
+
+    task: asyncio.Task[int]
 
     def __init__(self, spec: ChildSpec, infos: dict[str, Mapping[str, str]], on_event: Callable[[ChildEvent], None], parent: int) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -129,8 +137,12 @@ class _Child:
         self._parent = parent
         self._failures = 0
         self._stop = asyncio.Event()
+        self._stopping: asyncio.Task[Literal[True]]
+        self.standby = Standby(lambda hurried: self._spawn(standby=True, hurried=hurried), spec.standby_seconds, at_once=spec.early)
+
+    def begin(self) -> None:
+        """Start it, and keep it alive."""
         self._stopping = asyncio.create_task(self._stop.wait())
-        self.standby = Standby(lambda: self._spawn(standby=True), spec.standby_seconds)
         self.task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -176,8 +188,9 @@ class _Child:
         await _first((process.ended, self._stopping))
         return time.monotonic() - began
 
-    async def _spawn(self, *, standby: bool = False) -> Process:
-        return await Process.start(self._spec.command, self._spec.environment(self._infos), self._parent, standby=standby)
+    async def _spawn(self, *, standby: bool = False, hurried: bool = False) -> Process:
+        spec = self._spec
+        return await Process.start(spec.command, spec.environment(self._infos), self._parent, standby=standby, hurried=hurried)
 
     async def _becomes_ready(self, process: Process) -> bool:
         """Whether the child is ready, before its time is over, it ended, or has to be stopped."""
@@ -221,10 +234,12 @@ def wait_for_turn(prepare: Callable[[], None]) -> None:
     Raises SystemExit if there will be none, since the supervisor stops or has died. Returns at once in a process that is no standby.
     """
     descriptor = os.environ.pop(TURN_FD, None)
+    os.environ.pop(HURRIED, None)
     if descriptor is None:
         return
     with os.fdopen(int(descriptor), "rb", buffering=0) as source:
         prepare()
+        unhurried.end()
         gc.collect()
         gc.freeze()
         if source.read(len(TURN)) != TURN:

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
+from malha.runtime.unhurried import HURRIED, TURN_FD
+
 READY_FD: Final = "MALHA_READY_FD"
 PARENT_FD: Final = "MALHA_PARENT_FD"
-TURN_FD: Final = "MALHA_TURN_FD"
 
 TURN: Final = b"!"
 """What a standby reads when its turn has come; the end of the pipe means that there will be none."""
@@ -30,8 +31,11 @@ class Process:
         self._turn = turn
 
     @classmethod
-    async def start(cls, command: Sequence[str], environment: Mapping[str, str], parent: int, *, standby: bool = False) -> Self:
-        """Run a command. ``parent`` is a descriptor whose other end closes with this process; a ``standby`` waits for `give_turn`.
+    async def start(
+        cls, command: Sequence[str], environment: Mapping[str, str], parent: int, *, standby: bool = False, hurried: bool = False
+    ) -> Self:
+        """Run a command. ``parent`` is a descriptor whose other end closes with this process; a ``standby`` waits for `give_turn`, and
+        loads without pauses where it is ``hurried``.
 
         Raises OSError if the command cannot be run.
         """
@@ -45,11 +49,12 @@ class Process:
                 named[TURN_FD], turn = os.pipe()
                 ours.callback(os.close, turn)
                 theirs.callback(os.close, named[TURN_FD])
+            hurry = {HURRIED: "1"} if hurried else {}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=tuple(named.values()),
-                env={**os.environ, **environment, **{name: str(descriptor) for name, descriptor in named.items()}},
+                env={**os.environ, **environment, **{name: str(descriptor) for name, descriptor in named.items()}, **hurry},
                 start_new_session=True,
             )
             ours.pop_all()

@@ -1,6 +1,7 @@
 """The rules written in the contracts (protovalidate), enforced once, where a message enters a process."""
 
 from collections.abc import Callable
+from typing import Any
 
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -17,7 +18,7 @@ def validate(message: Message) -> None:
     try:
         _validator.validate(message)
     except ValidationError as error:
-        violations = {_path(violation.proto): violation.proto.message or violation.proto.rule_id for violation in error.violations}
+        violations = {_path(violation.proto): _words(violation.proto, message.DESCRIPTOR) for violation in error.violations}
         raise _invalid(violations) from None
 
 
@@ -72,6 +73,28 @@ def _invalid(violations: dict[str, str]) -> InvalidArgument:
     return InvalidArgument(message, reason="INVALID_FIELD", violations=violations)
 
 
-def _path(violation: object) -> str:
-    elements = violation.field.elements if violation.field is not None else ()  # type: ignore[attr-defined]  # protovalidate's Violation is untyped
-    return ".".join(element.field_name for element in elements)
+def _words(violation: Any, descriptor: Any) -> str:
+    """What is wrong: protovalidate's words, but for rules whose words do not say what would be right."""
+    field = _field(descriptor, _names(violation))
+    if field is not None and field.enum_type is not None and violation.rule_id == "enum.not_in":
+        return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
+    if field is not None and field.message_type is not None and violation.rule_id == "required":
+        return f"is required: {', '.join(part.name for part in field.message_type.fields)}"
+    words: str = violation.message or violation.rule_id
+    return words
+
+
+def _field(descriptor: Descriptor | None, path: list[str]) -> FieldDescriptor | None:
+    field: FieldDescriptor | None = None
+    for name in path:
+        field = descriptor.fields_by_name.get(name) if descriptor is not None else None
+        descriptor = field.message_type if field is not None else None
+    return field
+
+
+def _path(violation: Any) -> str:
+    return ".".join(_names(violation))
+
+
+def _names(violation: Any) -> list[str]:
+    return [element.field_name for element in violation.field.elements] if violation.field is not None else []

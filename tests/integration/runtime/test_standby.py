@@ -80,6 +80,44 @@ def test_the_standby_takes_over_and_has_a_standby_itself(loop_factory, tmp_path)
         runner.run(main())
 
 
+async def test_a_child_may_load_while_those_before_it_become_ready(tmp_path):
+    go = asyncio.Event()
+
+    async def ready() -> dict[str, str]:
+        await go.wait()
+        return {}
+
+    first = ChildSpec("zero", (sys.executable, "-c", "import time; time.sleep(600)"), ready=ready)
+    async with supervising(first, child(tmp_path, early=True)) as running:
+        loaded = await standby(tmp_path)
+        assert {event.name for event in running.events} == {"zero"}
+        go.set()
+        assert (await running.wait(Change.READY, "one")).pid == loaded
+        assert alive(await standby(tmp_path, loaded)), "and it has a standby from then on"
+        assert await running.end() == 0
+
+
+async def test_one_that_loads_early_is_gone_if_the_one_before_it_never_becomes_ready(tmp_path):
+    before = open_descriptors()
+    first = ChildSpec("zero", (sys.executable, "-c", "import time; time.sleep(600)"), ready=asyncio.Event().wait)
+    async with supervising(first, child(tmp_path, early=True)) as running:
+        loaded = await standby(tmp_path)
+        assert await running.end() == 0
+        assert not alive(loaded)
+    assert open_descriptors() == before
+
+
+async def test_one_that_cannot_load_early_is_started_in_its_turn(tmp_path):
+    attempts = tmp_path / "attempts"
+    code = f"import os, sys; open({str(attempts)!r}, 'a').write('x'); os.environ.get('MALHA_TURN_FD') and sys.exit(1)\n" + CHILD
+    first = ChildSpec("zero", (sys.executable, "-c", "import time; time.sleep(600)"), ready=lambda: asyncio.sleep(1.0, {}))
+    spec = ChildSpec("one", (sys.executable, "-c", code, str(tmp_path), "quick"), standby=True, early=True)
+    async with supervising(first, spec) as running:
+        assert alive((await running.wait(Change.READY, "one")).pid)
+        assert attempts.read_text().startswith("xx"), "one that died, one in its turn"
+        assert await running.end() == 0
+
+
 async def test_nobody_hears_of_a_standby_and_it_uses_no_cpu(tmp_path):
     async with supervising(child(tmp_path)) as running:
         first = (await running.wait(Change.READY, "one")).pid

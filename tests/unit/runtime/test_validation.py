@@ -41,3 +41,15 @@ def test_every_other_kind_goes_to_protovalidate() -> None:
     assert "4929" not in raised.value.message
     with pytest.raises(InvalidArgument):
         check(audio_pb2.StreamRequest())
+
+
+def test_what_would_be_right_is_told() -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        validate(transcribe_pb2.TranscribeRequest(open=transcribe_pb2.Open()))
+    assert raised.value.violations == {"open.format": "is required: encoding, sample_rate_hertz, channels"}
+    with pytest.raises(InvalidArgument) as raised:
+        validate(transcribe_pb2.AlignRequest(format={}, text="a"))
+    assert raised.value.violations["format.encoding"].startswith("must be one of ENCODING_PCM16, ENCODING_MULAW, ")
+    with pytest.raises(InvalidArgument) as raised:
+        validate(transcribe_pb2.TranscribeRequest(open=transcribe_pb2.Open(format={"encoding": 1}, languages=["pt", "e"])))
+    assert raised.value.violations == {"open.languages": "must be at least 2 characters"}
