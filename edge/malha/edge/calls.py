@@ -110,12 +110,15 @@ def synthesize_call(channel: grpc.aio.Channel, metadata: Metadata) -> Bidi:
     return Bidi(channel.stream_stream(SYNTHESIZE)(metadata=metadata), synthesize_pb2.SynthesizeResponse)
 
 
-def failure(error: grpc.aio.AioRpcError) -> MalhaError:
-    """What a failed call means for the client. Where no server of ours told, the text gives no address of the inside away."""
+def failure(error: grpc.aio.AioRpcError, *, by_contract: bool = False) -> MalhaError:
+    """What a failed call means for the client. Where no server of ours told, the text gives no address of the inside away.
+
+    ``by_contract``: the client wrote the contract's own message, so that its fields keep their names.
+    """
     told = any(key == DETAILS_KEY for key, _ in error.trailing_metadata() or ())
     if not told and error.code() in _UNTOLD:
         return ServiceAway("the service behind the edge is away: try again", retry_seconds=0.25)
-    return _as_sent(from_rpc_error(error))
+    return from_rpc_error(error) if by_contract else _as_sent(from_rpc_error(error))
 
 
 def _as_sent(error: MalhaError) -> MalhaError:

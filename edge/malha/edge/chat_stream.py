@@ -1,6 +1,7 @@
 """One question on Chat's stream, for as long as its client is there.
 
-Whoever waits for an answer waits for the client's leaving too: then the call is cancelled, and with it the model's work.
+Whoever waits for an answer waits for the client's leaving too: then the call is cancelled, and with it the model's work. That a server is lost
+midway the client does not notice (`ChatCall`).
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from malha.api.chat.v1 import chat_pb2 as api
 from malha.edge.calls import Bidi, Metadata
-from malha.edge.errors import ServiceAway
+from malha.edge.chat_call import ChatCall
 from malha.edge.settings import EdgeSettings
-from malha.runtime.errors import DeadlineExceeded, MalhaError
+from malha.runtime.errors import DeadlineExceeded
 from malha.runtime.mesh import Mesh
 from malha.runtime.relay_client import RelayChannel
 
@@ -47,10 +48,9 @@ class Asking:
     def __init__(self, request: Request, channel: Channel, identity: Metadata, requests: Sequence[api.ChatRequest]) -> None:
         """``request``: its body is read."""
         self.opened = api.Opened()
-        self._call: Bidi | None = None
+        self._call = ChatCall(lambda: Bidi(channel.stream_stream(CHAT)(metadata=identity), api.ChatResponse), requests)
         self._gone = asyncio.create_task(_gone(request), name="edge-chat-gone")
-        self._sending = asyncio.create_task(self._send(channel, identity, requests), name="edge-chat-send")
-        self._reading: asyncio.Task[Any] | None = None
+        self._reading: asyncio.Task[api.ChatResponse | None] | None = None
         self._until = asyncio.get_running_loop().time() + ANSWER_SECONDS
         self._answered = False
 
@@ -84,50 +84,29 @@ class Asking:
         if self._answered:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rest(), END_SECONDS)
-        if self._call is not None:
-            self._call.cancel()
-        tasks = [task for task in (self._gone, self._sending, self._reading) if task is not None]
+        tasks = [task for task in (self._gone, self._reading) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._call.cancel()
 
     async def _next(self, seconds: float) -> api.ChatResponse | None:
         loop = asyncio.get_running_loop()
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read(), name="edge-chat-read")
+            self._reading = asyncio.create_task(self._call.read(), name="edge-chat-read")
         await asyncio.wait({self._reading, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if self._reading.done():
             reading, self._reading = self._reading, None
-            response: api.ChatResponse = reading.result()
-            return response
+            return reading.result()
         if self._gone.done():
             raise ClientDisconnect
         if loop.time() > self._until:
             raise DeadlineExceeded(f"no answer came within {ANSWER_SECONDS:g} s", reason="ANSWER_TIMEOUT")
         return None
 
-    async def _read(self) -> api.ChatResponse:
-        assert self._call is not None, "the task that sends was made first, and began the call in its first step"
-        response: api.ChatResponse | None = await self._call.read()
-        if response is None:
-            raise ServiceAway("the service ended the answer without a word: try again")
-        return response
-
     async def _rest(self) -> None:
-        assert self._call is not None, "an answer came"
-        with contextlib.suppress(MalhaError):  # the answer is told; how its stream ends is nobody's concern
-            while await self._call.read() is not None:
-                pass
-
-    async def _send(self, channel: Channel, identity: Metadata, requests: Sequence[api.ChatRequest]) -> None:
-        """Begin the call and say all of it, in one step where there is room: a relay then carries it in one message."""
-        opening, *others = requests
-        call = self._call = Bidi(channel.stream_stream(CHAT)(metadata=identity), api.ChatResponse)
-        with contextlib.suppress(MalhaError):  # the reader tells it
-            await call.open(opening)
-            for request in others:
-                if not await call.write(request.SerializeToString()):
-                    return
+        while await self._call.read() is not None:
+            pass
 
 
 class Events(StreamingResponse):

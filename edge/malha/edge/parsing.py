@@ -74,10 +74,16 @@ def _wanted_once(field: FieldDescriptor) -> str:
     if field.enum_type is not None:
         return f"one of {', '.join(_names(field.enum_type))}"
     if field.message_type is not None:
-        return _MESSAGES.get(field.message_type.full_name, "a JSON object, at most 100 levels deep")
+        return _MESSAGES.get(field.message_type.full_name) or _object(field.message_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return "bytes in base64"
     return _KINDS.get(field.cpp_type, "text")
+
+
+def _object(kind: Descriptor) -> str:
+    if kind.full_name.startswith("google.protobuf."):
+        return "a JSON object, at most 100 levels deep"
+    return f"a JSON object of {', '.join(field.name for field in kind.fields)}"
 
 
 def _names(kind: EnumDescriptor) -> list[str]:

@@ -15,13 +15,15 @@ from starlette.routing import Route
 from malha.edge.bodies import json_body
 from malha.edge.calls import Tokens, bearer, failure, metadata
 from malha.edge.contracts import Binding, bindings
-from malha.edge.errors import InvalidField
+from malha.edge.errors import InvalidField, NotJson
 from malha.edge.parsing import message_of
 from malha.edge.settings import EdgeSettings
 from malha.runtime.mesh import Mesh
 
 ANSWER_SECONDS = 30.0
 FLAGS = {"true": True, "false": False}
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_= \t\r\n"
+"""Both alphabets of RFC 4648, and what lines are broken with."""
 
 
 def routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
@@ -52,7 +54,7 @@ def _endpoint(binding: Binding, settings: EdgeSettings, mesh: Mesh, tokens: Toke
         try:
             response: Message = await method(message, metadata=identity, timeout=ANSWER_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise failure(error) from None
+            raise failure(error, by_contract=True) from None
         text = json_format.MessageToJson(
             response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
         )
@@ -75,9 +77,11 @@ async def _message(request: Request, binding: Binding, request_type: type[Messag
     """The request's message: from its body, its query and, before both, its path. Raises InvalidArgument."""
     descriptor, values = binding.method.input_type, dict[str, Any]()
     if binding.body == "*":
-        values = await json_body(request, limit)
+        values = await _body(request, descriptor, limit)
     elif binding.body:
-        values = {binding.body: await json_body(request, limit)}
+        kind = descriptor.fields_by_name[binding.body].message_type
+        assert kind is not None, f"{binding.path}: a body is a message"
+        values = {binding.body: await _body(request, kind, limit)}
     if binding.body != "*":
         _merge(values, descriptor, request.query_params.multi_items())
     elif request.query_params:
@@ -87,7 +91,28 @@ async def _message(request: Request, binding: Binding, request_type: type[Messag
         descriptor,
         zip(binding.variables, (request.path_params[f"p{index}"] for index in range(len(binding.variables))), strict=True),
     )
+    _check_base64(values, descriptor)
     return message_of(values, request_type)
+
+
+async def _body(request: Request, descriptor: Descriptor, limit: int) -> dict[str, Any]:
+    """A body that stands for a message. Raises BodyTooLarge, and NotJson, which names the fields: uploads as files and forms come here too."""
+    try:
+        return await json_body(request, limit)
+    except NotJson:
+        names = ", ".join(
+            f"{field.name} (in base64)" if field.type == FieldDescriptor.TYPE_BYTES else field.name for field in descriptor.fields
+        )
+        raise NotJson(f"the body must be a JSON object of {names}") from None
+
+
+def _check_base64(values: dict[str, Any], descriptor: Descriptor) -> None:
+    """Raise InvalidField for what is no base64: protobuf leaves out the characters it does not know, and takes the rest."""
+    for field in descriptor.fields:
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            value = values.get(field.name, values.get(field.json_name))
+            if isinstance(value, str) and value.encode("ascii", "replace").translate(None, BASE64):
+                raise InvalidField(field.name, "must be bytes in base64")
 
 
 def _merge(values: dict[str, Any], descriptor: Descriptor, items: Iterable[tuple[str, str]]) -> None:

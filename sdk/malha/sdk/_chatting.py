@@ -34,6 +34,7 @@ class Chatting(Knowing):
         language: str = "",
         timeout_seconds: float | None = None,
         cache_seconds: float | None = None,
+        resume: bool = True,
     ) -> ChatStream:
         """An answer as a model makes it: ``async for event in malha.chat("Qual é o prazo?")``; ChatDelta events, at last the ChatAnswer.
 
@@ -53,9 +54,10 @@ class Chatting(Knowing):
             language: BCP 47 tag; none: as the message is.
             timeout_seconds: How long the answer may take; none: the alias's.
             cache_seconds: How long the same question may be answered from the cache; none: never.
+            resume: Whether the answer goes on by itself after its server was lost (see ChatStream). False: Unavailable at once.
 
-        Leaving the loop stops the model. Raises InvalidRequest; the iteration raises MalhaError. An answer that broke off is a ChatAnswer with
-        ``finish_reason`` ``error``.
+        Leaving the loop stops the model. Raises InvalidRequest; the iteration raises MalhaError. An answer that broke off, since the model was
+        lost, is a ChatAnswer with ``finish_reason`` ``error``.
         """
         settings = ChatSettings(
             alias=alias,
@@ -73,7 +75,7 @@ class Chatting(Knowing):
             timeout_seconds=timeout_seconds,
             cache_seconds=cache_seconds,
         )
-        return ChatStream(self._connection, settings.to_messages(message), self._streams)
+        return ChatStream(self._connection, settings, message, self._streams, resume=resume)
 
     async def complete(
         self,
@@ -93,6 +95,7 @@ class Chatting(Knowing):
         language: str = "",
         timeout_seconds: float | None = None,
         cache_seconds: float | None = None,
+        resume: bool = True,
     ) -> ChatAnswer:
         """The whole answer. The arguments are those of ``chat``. Raises MalhaError, also for an answer that broke off."""
         stream = self.chat(
@@ -111,6 +114,7 @@ class Chatting(Knowing):
             language=language,
             timeout_seconds=timeout_seconds,
             cache_seconds=cache_seconds,
+            resume=resume,
         )
         async with stream:
             return await answers.gather(stream)

@@ -1,4 +1,4 @@
-"""When and how long a lost call is taken up again."""
+"""When and how long a lost call is taken up again, and a lost answer asked for."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ from malha.sdk.errors import MalhaError, QuotaExceeded, ServerError, Unavailable
 T = TypeVar("T")
 
 GIVE_UP_SECONDS = 60.0
-"""After this long the server has ended the call as abandoned."""
+"""After this long the server has ended the call as abandoned. An answer could be waited for longer, but nobody would."""
 WAITS_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0)
 """Before each attempt, jittered by half; the last again and again."""
 _RESUMABLE = {"READER_SLOW": True, "DRAINING": True, "SESSION_MOVED": False}
@@ -55,6 +55,11 @@ def may_resume(error: MalhaError) -> bool:
     """Whether a call that ended so is there to be taken up. A server says for what reason it fails: an end without one is a lost connection."""
     known = _RESUMABLE.get(error.reason)
     return known if known is not None else isinstance(error, Unavailable) or (isinstance(error, ServerError) and not error.reason)
+
+
+def was_cut(error: MalhaError) -> bool:
+    """Whether a call ended so without an answer of its server: of one that was not open yet, what the server says would hold again."""
+    return may_resume(error) and (not error.reason or error.reason in _RESUMABLE)
 
 
 def _waits() -> Iterator[float]:

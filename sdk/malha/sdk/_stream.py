@@ -171,15 +171,19 @@ class EventStream(ABC, Generic[EventT]):
 
     async def _read_all(self, rpc: Rpc) -> None:
         async for response in rpc.responses():
-            try:
-                event = self._translate(response)
-            except Exception as defect:
-                raise ServerError("the server sent what is not a message of its contract", reason="MALFORMED_RESPONSE") from defect
-            if event is not None:
-                self._events.put_nowait(event)
-                if self._events.qsize() >= _QUEUED_EVENTS:
-                    self._room.clear()
-                    await self._room.wait()
+            await self._take(response)
+
+    async def _take(self, response: bytes) -> None:
+        """Hand a response on, once there is room."""
+        try:
+            event = self._translate(response)
+        except Exception as defect:
+            raise ServerError("the server sent what is not a message of its contract", reason="MALFORMED_RESPONSE") from defect
+        if event is not None:
+            self._events.put_nowait(event)
+            if self._events.qsize() >= _QUEUED_EVENTS:
+                self._room.clear()
+                await self._room.wait()
 
     def _end(self, error: BaseException | None) -> None:
         while not self._events.empty():

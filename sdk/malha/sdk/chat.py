@@ -1,20 +1,21 @@
 """Answers of language models, as they are made or whole, in conversations that the server keeps or without."""
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import betterproto2
 
+from malha.sdk._asking import AskingStream
 from malha.sdk._call_settings import check_choice
-from malha.sdk._closing import ClosingStream
 from malha.sdk._connection import Connection
 from malha.sdk._convert import seconds
 from malha.sdk._gen.malha.api.chat import v1 as chat
 from malha.sdk._stream import EventStream
-from malha.sdk.errors import FailedPrecondition, MalhaError, QuotaExceeded, ServerError, Unavailable
+from malha.sdk.errors import DeadlineExceeded, FailedPrecondition, MalhaError, QuotaExceeded, ServerError, Unavailable
 
 __all__ = ["ChatAnswer", "ChatDelta", "ChatMessage", "ChatModel", "ChatRole", "ChatStream", "Citation"]
 
@@ -120,13 +121,13 @@ class ChatSettings:
     timeout_seconds: float | None = None
     cache_seconds: float | None = None
 
-    def to_messages(self, question: str) -> list[chat.ChatRequest]:
-        """All requests of the stream. Raises InvalidRequest."""
+    def to_messages(self, question: str, received: str = "") -> list[chat.ChatRequest]:
+        """All requests of the stream. ``received``: what is there of the answer, which goes on right after it. Raises InvalidRequest."""
         for message in self.history:
             check_choice("role", message.role, get_args(ChatRole))
         said = [chat.Message(author=chat.Author.SYSTEM, text=self.system, context=True)] if self.system else []
         said += [chat.Message(author=_AUTHORS[message.role], text=message.text, context=True) for message in self.history]
-        said.append(chat.Message(author=chat.Author.USER, text=question))
+        said.append(chat.Message(author=chat.Author.USER, text=question, received=received))
         return [
             chat.ChatRequest(open=self._open()),
             *(chat.ChatRequest(message=message) for message in said),
@@ -149,34 +150,59 @@ class ChatSettings:
         )
 
 
-class ChatStream(ClosingStream[ChatDelta | ChatAnswer]):
+class ChatStream(AskingStream[ChatDelta | ChatAnswer]):
     """An answer as it is made, by ``Malha.chat``: ChatDelta after ChatDelta, at last the ChatAnswer. Leaving the loop, or the ``async with``
     block, stops the model.
+
+    Where the server is lost midway, it or another one is asked for the rest, for up to 60 s without progress; the iteration just goes on. An
+    answer to a schema is asked for again as long as nothing of it came.
     """
 
     _method = "/malha.api.chat.v1.ChatService/Chat"
     _cut_short = "the server ended the answer before it was whole"
 
-    def __init__(self, connection: Connection, requests: list[chat.ChatRequest], running: set[EventStream[Any]]) -> None:
-        super().__init__(connection, running)
-        self._requests = requests
-        self._opened = chat.Opened()
+    def __init__(
+        self, connection: Connection, settings: ChatSettings, question: str, running: set[EventStream[Any]], *, resume: bool = True
+    ) -> None:
+        """``resume``: whether to survive losses. Raises InvalidRequest."""
+        super().__init__(connection, running, resume=resume)
+        settings.to_messages(question)  # what is wrong is told here, not in the iteration
+        self._settings = settings
+        self._question = question
+        self._begun_at: float | None = None
+        self._in_force = chat.Opened()
         self._text: list[str] = []
 
-    async def _produce(self) -> None:
-        for request in self._requests:
-            await self._write(request)
-        await self._half_close()
+    def _requests(self) -> list[chat.ChatRequest]:
+        settings = replace(self._settings, timeout_seconds=self._left_seconds())
+        return settings.to_messages(self._question, "".join(self._text))
+
+    def _left_seconds(self) -> float | None:
+        """Of the time that the answer may take, the losses included. Raises DeadlineExceeded."""
+        timeout, now = self._settings.timeout_seconds, asyncio.get_running_loop().time()
+        if timeout is None or self._begun_at is None:
+            self._begun_at = now
+            return timeout
+        left = self._begun_at + timeout - now
+        if left <= 0:
+            raise DeadlineExceeded(f"the server was lost, and the answer did not come within {timeout:g} s", reason="ANSWER_TIMEOUT")
+        return left
+
+    def _can_go_on(self) -> bool:
+        return self._settings.schema is None or not self._text
 
     def _translate(self, response: bytes) -> ChatDelta | ChatAnswer | None:
         _, event = betterproto2.which_one_of(chat.ChatResponse.parse(response), "event")
         match event:
             case chat.Opened():
-                self._opened = event
+                self._opened = True
+                self._in_force = event
             case chat.Delta():
+                self._setback = None
                 self._text.append(event.text)
                 return ChatDelta(event.text)
             case chat.MessageEnd():
+                self._answered = True
                 return self._answer(event)
             case chat.Closed():
                 self._closed = True
@@ -187,9 +213,9 @@ class ChatStream(ClosingStream[ChatDelta | ChatAnswer]):
     def _answer(self, end: chat.MessageEnd) -> ChatAnswer:
         return ChatAnswer(
             text="".join(self._text),
-            alias=self._opened.alias,
+            alias=self._in_force.alias,
             model=end.model,
-            engine=end.engine or self._opened.engine,
+            engine=end.engine or self._in_force.engine,
             finish_reason=end.finish_reason,
             reason=end.reason,
             degraded=end.degraded,

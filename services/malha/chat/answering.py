@@ -1,13 +1,12 @@
 """A question's way to its answer: scrubbed, with its history and what the knowledge base holds, from the cache or a model, and kept."""
 
-import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -16,8 +15,9 @@ from malha.chat.accounts import Books, Hold
 from malha.chat.attempt import Question
 from malha.chat.calls import Call, CallContext, Outcome
 from malha.chat.deployments import Models
-from malha.chat.engine import OWN_SAMPLING, Ask, Delta, Role, Sampling, Source, Turn
+from malha.chat.engine import OWN_SAMPLING, Ask, Delta, Sampling, Source, Turn
 from malha.chat.errors import PromptTooLong
+from malha.chat.exchange import Exchange, Exchanges
 from malha.chat.knowledge.bases import KnowledgeBases
 from malha.chat.prompts import PERSONA, QUOTING, prompt_tokens, tokens_of
 from malha.chat.questions import said_in
@@ -28,9 +28,6 @@ from malha.chat.status import Underway
 from malha.chat.store import cache, history
 from malha.runtime.errors import FailedPrecondition, MalhaError, NotFound
 from malha.store.database import Database
-
-KEEP_SECONDS: Final = 10.0
-"""How long keeping an answer may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +88,8 @@ class Answerer:
         self._bases = bases
         self._database = database
         self._scrubbers = scrubbers
-        self._keeping: set[asyncio.Task[Any]] = set()
+        self.exchanges = Exchanges(self._tx, settings.chat_history_messages)
         self.underway = Underway()
-
-    async def close(self) -> None:
-        """Wait for what is being kept."""
-        if self._keeping:
-            await asyncio.wait(self._keeping, timeout=KEEP_SECONDS)
 
     async def find_conversation(self, tenant_id: uuid.UUID | None, name: str) -> tuple[uuid.UUID, int]:
         """A conversation's id, and how many messages of it would be read. Raises NotFound, FailedPrecondition without a database."""
@@ -108,6 +100,10 @@ class Answerer:
     async def scrub(self, chat: Chatting, text: str) -> str:
         """What a user said, without personal data where the tenant does not keep it."""
         return await (await self._scrubbers.of(chat.tenant_id)).text(text, chat.language)
+
+    async def scrub_answer(self, chat: Chatting, text: str) -> str:
+        """An answer, or the beginning of one, likewise."""
+        return await (await self._scrubbers.of(chat.tenant_id)).text(text, chat.language, prose=chat.schema is None)
 
     def check_fits(self, chat: Chatting, text: str) -> None:
         """Before a question is scrubbed, which takes seconds for the longest. Raises PromptTooLong for one that none of the models could read."""
@@ -122,14 +118,19 @@ class Answerer:
         """Whether something said earlier could be told to a model at all."""
         return tokens_of(text) <= self._settings.chat_history_tokens
 
-    async def answer(self, chat: Chatting, instructions: str, context: Sequence[Turn], question: str) -> AsyncGenerator[Delta | Told, None]:
-        """Deltas and then one Told. ``context`` and ``question`` are scrubbed. Raises as `Router.answer` does, and as the database does."""
+    async def answer(
+        self, chat: Chatting, instructions: str, context: Sequence[Turn], question: str, exchange: Exchange
+    ) -> AsyncGenerator[Delta | Told, None]:
+        """Deltas of what follows on the beginning that the exchange has, and then one Told. ``context`` and ``question`` are scrubbed.
+
+        Raises as `Router.answer` does, and as the database does.
+        """
         sources = await self._sources(chat, question)
-        before = await self._exchange(chat, question)
         ask = Ask(
             question=question,
             instructions=instructions,
-            history=self._fitting([*context, *before]),
+            begun=exchange.begun,
+            history=self._fitting([*context, *exchange.before]),
             sources=sources,
             schema=chat.schema,
             language=chat.language,
@@ -137,8 +138,9 @@ class Answerer:
             cache_salt=_salt(chat.tenant),
         )
         key = self._key(chat, ask) if chat.cacheable else None
-        if key is not None and (kept := await self._cached(chat, key)) is not None:
-            yield Delta(kept["text"])
+        if key is not None and (kept := await self._cached(chat, key, exchange.begun)) is not None:
+            if rest := kept["text"][len(exchange.begun) :]:
+                yield Delta(rest)
             yield Told(self._from_cache(chat, kept), ask.sources, cached=True)
             return
         text = ""
@@ -149,45 +151,15 @@ class Answerer:
                     text += piece.text
                     yield piece
                     continue
-                if key is not None and piece.finish_reason == "stop" and not piece.degraded:
+                if key is not None and not exchange.begun and piece.finish_reason == "stop" and not piece.degraded:
                     await self._put_into_cache(chat, key, text, piece)
                 yield Told(piece, ask.sources)
-
-    def keep_later(self, chat: Chatting, text: str) -> "asyncio.Task[uuid.UUID | None]":
-        """Keep an answer, or the part of it that was sent, even if nobody waits for it any more; its id."""
-        task = asyncio.create_task(self._keep(chat, text), name="keep-answer")
-        self._keeping.add(task)
-        task.add_done_callback(self._kept)
-        return task
-
-    async def _keep(self, chat: Chatting, text: str) -> uuid.UUID | None:
-        if chat.conversation is None or not text:
-            return None
-        text = await self.scrub(chat, text)
-        async with asyncio.timeout(KEEP_SECONDS), self._tx(chat.tenant_id) as connection:
-            return await history.append(connection, chat.conversation, Turn(Role.ASSISTANT, text), chat.alias)
-
-    def _kept(self, task: "asyncio.Task[uuid.UUID | None]") -> None:
-        self._keeping.discard(task)
-        if not task.cancelled():
-            task.exception()  # told to whoever waits for it; if the client is gone, to nobody
 
     async def _sources(self, chat: Chatting, question: str) -> tuple[Source, ...]:
         """What the chat's knowledge base holds about a question."""
         if self._bases is None or not chat.knowledge_base:
             return ()
         return tuple(await self._bases.search(chat.tenant_id, chat.knowledge_base, said_in(question), self._settings.chat_sources))
-
-    async def _exchange(self, chat: Chatting, question: str) -> list[Turn]:
-        """The conversation so far; the question is kept as its newest message, unless it is there already: asked again after it was not answered."""
-        if chat.conversation is None:
-            return []
-        async with self._tx(chat.tenant_id) as connection:
-            before = await history.newest(connection, chat.conversation, self._settings.chat_history_messages)
-            if before and before[-1] == Turn(Role.USER, question):
-                return before[:-1]
-            await history.append(connection, chat.conversation, Turn(Role.USER, question), "")
-        return before
 
     def _fitting(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
         """The newest turns that fit."""
@@ -212,11 +184,14 @@ class Answerer:
         ]
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).digest()
 
-    async def _cached(self, chat: Chatting, key: bytes) -> Mapping[str, Any] | None:
+    async def _cached(self, chat: Chatting, key: bytes, begun: str) -> Mapping[str, Any] | None:
+        """The kept answer, where it begins so."""
         try:
             async with self._tx(chat.tenant_id) as connection:
                 kept = await cache.get(connection, key)
         except MalhaError:
+            kept = None
+        if kept is not None and not kept["text"].startswith(begun):
             kept = None
         metrics.CACHE.labels("miss" if kept is None else "hit").inc()
         return kept

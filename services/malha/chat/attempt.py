@@ -12,7 +12,7 @@ from malha.chat.accounts import Account, Hold
 from malha.chat.calls import Call, Outcome
 from malha.chat.deployments import Deployed
 from malha.chat.engine import Ask, Delta, Ended, Piece
-from malha.chat.errors import BreakerOpen, BudgetExhausted, ModelAnswerInvalid, ModelTimeout, PromptTooLong
+from malha.chat.errors import AnswerDiffers, BreakerOpen, BudgetExhausted, ModelAnswerInvalid, ModelTimeout, PromptTooLong
 from malha.chat.prompts import tokens_of
 from malha.chat.schema import check_answer
 from malha.runtime.errors import MalhaError
@@ -35,25 +35,64 @@ class Question:
     timeout_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a call takes up an answer that was begun."""
+
+    continued: str = ""
+    """What the engine goes on from. Empty: it is asked for the whole."""
+    repeated: str = ""
+    """What it is expected to say first, which is not told again."""
+    exact: bool = False
+    """Whether nothing else will do. Otherwise ``repeated`` is white space, and what it says may begin with other white space."""
+
+    @classmethod
+    def of(cls, begun: str, continues: bool) -> "Opening":
+        """For a deployment that continues, or does not. Templates and vendors strip the white space that an answer to go on from ends in."""
+        if not continues:
+            return cls(repeated=begun, exact=bool(begun))
+        stem = begun.rstrip()
+        return cls(stem, begun[len(stem) :])
+
+
+UNBEGUN: Final = Opening()
+
+
 class Attempt:
     """One call of one deployment, told to the accounts however it ends."""
 
     def __init__(
-        self, deployed: Deployed, question: Question, account: Account, tokens: int, deadline: float, *, last: bool, degraded: bool = False
+        self,
+        deployed: Deployed,
+        question: Question,
+        account: Account,
+        tokens: int,
+        deadline: float,
+        opening: Opening = UNBEGUN,
+        *,
+        last: bool,
+        degraded: bool = False,
     ) -> None:
         self.deployed = deployed
+        self.degraded = degraded
         self.text = ""
+        """What this call made."""
         self.finish_reason = "stop"
         self.prompt_tokens = tokens
         self.completion_tokens = 0
         self.cost = 0.0
         self.model = deployed.settings.model_name or deployed.name
         settings = deployed.settings
-        most = min(question.max_tokens or settings.max_tokens, max(settings.context_tokens - tokens, 0))
-        self._ask: Ask = replace(question.ask, max_tokens=most)
+        self._opening = opening
+        self._joined = not opening.repeated
+        limit = question.max_tokens or settings.max_tokens
+        if opening.continued:
+            self.prompt_tokens += tokens_of(opening.continued)
+            limit = max(limit - tokens_of(opening.continued), 1)  # the model itself says that it is at its end, or at its limit
+        most = min(limit, max(settings.context_tokens - self.prompt_tokens, 0))
+        self._ask: Ask = replace(question.ask, begun=opening.continued, max_tokens=most)
         self._tenant = question.tenant
         self._account = account
-        self._degraded = degraded
         now = asyncio.get_running_loop().time()
         left = max(deadline - now, 0.0)
         self._deadline = min(deadline, now + settings.timeouts.total_seconds)
@@ -63,7 +102,7 @@ class Attempt:
         self._told = False
 
     async def run(self) -> AsyncGenerator[Delta, None]:
-        """The deltas. Raises a MalhaError where there is no whole answer, or the answer is none."""
+        """The deltas, of what is behind the opening. Raises a MalhaError where there is no whole answer, or the answer is none."""
         if self._ask.max_tokens <= 0:
             raise PromptTooLong(f"the prompt does not fit the {self.deployed.settings.context_tokens} tokens of the model")
         if not self.deployed.breaker.enter():
@@ -102,11 +141,26 @@ class Attempt:
                     self._first_token = time.monotonic() - self._began
                 limit = loop.time() + stall
                 self.text += piece.text
-                if len(self.text) > MOST_CHARACTERS:
+                if len(self._opening.continued) + len(self.text) > MOST_CHARACTERS:
                     raise ModelAnswerInvalid("the model does not stop", reason="MODEL_ANSWER_TOO_LONG")
                 if hold.tokens is not None and tokens_of(self.text) > hold.tokens:
                     raise BudgetExhausted("the tenant's budget for models ran out", quota="budget")
-                yield piece
+                if more := piece.text if self._joined else self._join():
+                    yield Delta(more)
+
+    def _join(self) -> str:
+        """What was made behind what the model was expected to repeat, once it has. Raises AnswerDiffers."""
+        expected = self._opening.repeated
+        if self.text.startswith(expected):
+            self._joined = True
+            return self.text[len(expected) :]
+        if expected.startswith(self.text):
+            return ""
+        if self._opening.exact:
+            raise AnswerDiffers("the whole answer does not begin with what was sent")
+        more = self.text.lstrip()
+        self._joined = bool(more)
+        return more
 
     def _end(self, ended: Ended) -> None:
         self._told = ended.completion_tokens is not None
@@ -121,7 +175,9 @@ class Attempt:
         """Raise ModelAnswerInvalid or ModelAnswerCut for an answer that is none."""
         if self._ask.schema is not None:
             self.text = check_answer(self.text, self._ask.schema, cut=self.finish_reason == "length")
-        elif not self.text.strip():
+        elif not self._joined and self._opening.exact:
+            raise AnswerDiffers("the whole answer is shorter than what was sent")
+        elif not (self.text.strip() or self._opening.continued):
             raise ModelAnswerInvalid("the model answered nothing", reason="MODEL_ANSWER_EMPTY")
 
     def _call(self, outcome: Outcome, reason: str) -> Call:
@@ -139,7 +195,7 @@ class Attempt:
             time.monotonic() - self._began,
             self._first_token,
             self.cost,
-            degraded=self._degraded,
+            degraded=self.degraded,
         )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from malha.chat.errors import (
+    AnswerDiffers,
     BreakerOpen,
     BudgetExhausted,
     ModelAnswerCut,
@@ -47,6 +48,7 @@ class Outcome(StrEnum):
 _KEY_REFUSED: Final = frozenset({"401", "403", "404"})
 """Refused because of the deployment, not of the request."""
 _OUTCOMES: Final[tuple[tuple[type[MalhaError], Outcome], ...]] = (
+    (AnswerDiffers, Outcome.CANCELLED),
     (ModelTimeout, Outcome.TIMEOUT),
     (ModelRateLimited, Outcome.RATE_LIMITED),
     (ModelAnswerInvalid, Outcome.INVALID),

@@ -45,6 +45,15 @@ class Deployed:
         else:
             self.breaker.failed(retry_seconds)
 
+    async def continues(self) -> bool:
+        """Whether it goes on from the beginning of an answer. A server that cannot be asked does not."""
+        if self.settings.continues is not None:
+            return self.settings.continues
+        try:
+            return await self.engine.continues()
+        except MalhaError:
+            return False
+
     async def retire(self) -> None:
         """Close it once nobody uses it any more."""
         try:

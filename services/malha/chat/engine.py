@@ -59,6 +59,8 @@ class Ask:
     """What was said before, the oldest first."""
     sources: tuple[Source, ...] = ()
     """What may be quoted: data, never instructions."""
+    begun: str = ""
+    """The beginning of the answer, which was given before: an engine that `continues` says what follows on it. Ends in no white space."""
     schema: Mapping[str, Any] | None = None
     """The JSON schema the answer must satisfy; None: free text."""
     language: str = ""
@@ -97,6 +99,9 @@ class ChatEngine(Protocol):
     """
 
     def stream(self, ask: Ask) -> AsyncGenerator[Piece, None]: ...
+
+    async def continues(self) -> bool:
+        """Whether it goes on from the beginning of an answer (``Ask.begun``), where models.toml does not say. Raises as `stream` does."""
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """One vector for each text. Raises FailedPrecondition where the engine has none."""

@@ -39,6 +39,12 @@ class ModelAnswerCut(Unavailable):
     default_reason = "MODEL_ANSWER_CUT"
 
 
+class AnswerDiffers(Unavailable):
+    """The whole answer does not begin with the part that was sent, so that it cannot go on from there: ask anew."""
+
+    default_reason = "STREAM_BROKEN"
+
+
 class ModelBusy(ResourceExhausted):
     """All places at the model are taken and too many wait: try again after ``retry_seconds``."""
 

@@ -83,6 +83,8 @@ class Deployment(_Strict):
     """The deployment asked where this one fails."""
     embeddings: bool = False
     """It makes vectors, not answers."""
+    continues: bool | None = None
+    """Whether it goes on from the beginning of an answer that was interrupted. Unset: an ``openai`` server that says it is vLLM does, others not."""
     prices: Prices = Prices()
     timeouts: Timeouts = Timeouts()
     breaker: BreakerLimits = BreakerLimits()
@@ -117,6 +119,8 @@ class Deployment(_Strict):
             raise ValueError("engine `anthropic` needs a model")
         if self.embeddings and self.engine != "openai":
             raise ValueError("embeddings come from engine `openai` alone")
+        if self.continues and (self.engine == "extractive" or self.embeddings):
+            raise ValueError("continues: it cannot go on from the beginning of an answer")
         if self.max_tokens >= self.context_tokens:
             raise ValueError("max_tokens must be less than context_tokens")
         return self

@@ -1,22 +1,23 @@
 """Whom to ask, and whom next: routing, fallback, breakers, deadlines and places, once around every engine.
 
-An answer comes from one deployment. While nothing of it was sent, a failure goes to the next of the chain. Once text was sent, a broken answer is
-asked for whole, first where it broke and then along the chain, and goes on only if the whole begins with what was sent; otherwise it ends with
-STREAM_BROKEN. An answer to a schema is sent when it is whole and satisfies it.
+An answer comes from one deployment. While nothing of it was sent, a failure goes to the next of the chain. An answer that was begun, here or in a
+stream that was lost, goes on: a deployment that continues is given the beginning, and asked before others, which are asked for the whole and have to
+say the same first. Where it broke is asked once more, then the rest of the chain; if nobody goes on, it ends with STREAM_BROKEN. An answer to a
+schema is sent when it is whole and satisfies it.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from malha.chat.accounts import Account
-from malha.chat.attempt import Attempt, Question
+from malha.chat.attempt import UNBEGUN, Attempt, Opening, Question
 from malha.chat.deployments import Deployed, Models
 from malha.chat.engine import Delta
-from malha.chat.errors import BudgetExhausted, ModelAnswerInvalid, ModelBusy, ModelRateLimited, ModelTimeout, PromptTooLong
+from malha.chat.errors import AnswerDiffers, BudgetExhausted, ModelAnswerInvalid, ModelBusy, ModelRateLimited, ModelTimeout, PromptTooLong
 from malha.chat.prompts import prompt_tokens
 from malha.runtime.errors import MalhaError
 
@@ -28,7 +29,10 @@ _GRAVITY: Final = (BudgetExhausted, ModelBusy, ModelRateLimited, ModelTimeout, M
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How an answer ended. Times in seconds since it was asked; ``reason`` as in the contract's MessageEnd."""
+    """How an answer ended. Times in seconds since it was asked; ``reason`` as in the contract's MessageEnd.
+
+    ``completion_tokens`` and ``cost`` are of all calls that said something of it now.
+    """
 
     deployment: str
     model: str
@@ -86,31 +90,49 @@ class _Run:
         self._began = time.monotonic()
         seconds = question.timeout_seconds or alias.timeout_seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
-        self._said = ""
+        self._said = question.ask.begun
+        """All that the client has of the answer, in an earlier stream or this one."""
+        self._broken: list[Attempt] = []
+        """Calls that broke in their midst."""
         self._first_token: float | None = None
+        self._retry_seconds: float | None = None
 
     async def pieces(self) -> AsyncGenerator[Delta | Answer, None]:
         failure: MalhaError | None = None
-        for place, deployed in enumerate(self._chain):
-            attempt = self._attempt(deployed, last=place == len(self._chain) - 1, degraded=place > 0)
+        waiting = await self._in_order(self._chain)
+        while waiting:
+            deployed, *waiting = waiting
+            attempt, before = await self._attempt(deployed, last=not waiting), self._said
             try:
                 async with aclosing(self._tell(attempt)) as deltas:
                     async for delta in deltas:
                         yield delta
             except MalhaError as error:
-                if self._said:
-                    async with aclosing(self._complete(attempt, error, self._chain[place:])) as rest:
-                        async for piece in rest:
-                            yield piece
-                    return
                 failure = _graver(failure, error)
+                self._retry_seconds = _sooner(self._retry_seconds, error.retry_seconds)
+                if self._broken and isinstance(error, AnswerDiffers):
+                    break
+                if self._said != before:
+                    if isinstance(error, BudgetExhausted):
+                        yield self._answered(attempt, finish_reason="error", reason=error.reason)
+                        return
+                    again = [deployed] if all(broken.deployed is not deployed for broken in self._broken) else []
+                    self._broken.append(attempt)
+                    waiting = await self._in_order([*again, *waiting])
                 continue
-            yield self._answered(attempt, degraded=place > 0)
+            yield self._answered(attempt)
             return
         assert failure is not None
         async with aclosing(self._give_up(failure)) as rest:
             async for piece in rest:
                 yield piece
+
+    async def _in_order(self, candidates: Iterable[Deployed]) -> list[Deployed]:
+        """Whom to ask, the first first: once the answer is begun, those that continue it."""
+        if not self._said:
+            return list(candidates)
+        continues = [(await deployed.continues(), deployed) for deployed in candidates]
+        return [deployed for wanted in (True, False) for able, deployed in continues if able is wanted]
 
     async def _tell(self, attempt: Attempt) -> AsyncGenerator[Delta, None]:
         """The deltas of an attempt; to a schema, the whole answer as one."""
@@ -125,79 +147,64 @@ class _Run:
             self._said = attempt.text
             yield Delta(attempt.text)
 
-    async def _complete(self, broken: Attempt, error: MalhaError, candidates: list[Deployed]) -> AsyncGenerator[Delta | Answer, None]:
-        """Go on with an answer that broke: asked for whole, it has to begin with what was sent."""
-        if isinstance(error, BudgetExhausted):
-            yield self._answered(broken, finish_reason="error", reason=error.reason)
-            return
-        retry_seconds = error.retry_seconds
-        for number, deployed in enumerate(candidates):
-            attempt = self._attempt(deployed, last=number == len(candidates) - 1, degraded=True)
-            try:
-                async with aclosing(attempt.run()) as deltas:
-                    async for _ in deltas:
-                        pass
-            except MalhaError as failure:
-                retry_seconds = _sooner(retry_seconds, failure.retry_seconds)
-                continue
-            if attempt.text.startswith(self._said):
-                rest = attempt.text[len(self._said) :]
-                if rest:
-                    yield Delta(rest)
-                yield self._answered(attempt, degraded=True)
-                return
-            break
-        yield replace(self._answered(broken, finish_reason="error", reason="STREAM_BROKEN"), retry_seconds=retry_seconds)
-
     async def _give_up(self, failure: MalhaError) -> AsyncGenerator[Delta | Answer, None]:
         """Nobody of the chain answered: the extractive engine does, where it may; limits and wrong requests are told instead."""
+        if self._broken:
+            yield self._answered(self._broken[-1], finish_reason="error", reason=AnswerDiffers.default_reason)
+            return
         if isinstance(failure, BudgetExhausted | PromptTooLong):
             raise failure
         extractive = self._models.last_resort
-        wanted = self._models.file.last_resort and self._question.ask.schema is None and extractive not in self._chain
-        if not wanted:
-            if isinstance(failure, ModelBusy):
-                raise failure
-            total = time.monotonic() - self._began
-            last = self._chain[-1]
-            yield Answer(
-                last.name,
-                last.settings.model_name,
-                last.settings.engine,
-                "error",
-                failure.reason,
-                total_seconds=total,
-                retry_seconds=failure.retry_seconds,
-            )
-            return
-        self._deadline = asyncio.get_running_loop().time() + extractive.settings.timeouts.total_seconds
-        attempt = self._attempt(extractive, last=True, degraded=True)
-        async with aclosing(self._tell(attempt)) as deltas:
-            async for delta in deltas:
-                yield delta
-        yield self._answered(attempt, degraded=True)
+        if self._models.file.last_resort and self._question.ask.schema is None and extractive not in self._chain:
+            self._deadline = asyncio.get_running_loop().time() + extractive.settings.timeouts.total_seconds
+            attempt = await self._attempt(extractive, last=True)
+            try:
+                async with aclosing(self._tell(attempt)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except AnswerDiffers:  # another began it
+                pass
+            else:
+                yield self._answered(attempt)
+                return
+        if isinstance(failure, ModelBusy):
+            raise failure
+        last = self._chain[-1]
+        yield Answer(
+            last.name,
+            last.settings.model_name,
+            last.settings.engine,
+            "error",
+            failure.reason,
+            total_seconds=time.monotonic() - self._began,
+            retry_seconds=failure.retry_seconds,
+        )
 
-    def _attempt(self, deployed: Deployed, *, last: bool, degraded: bool) -> Attempt:
-        return Attempt(deployed, self._question, self._account, self._tokens, self._deadline, last=last, degraded=degraded)
+    async def _attempt(self, deployed: Deployed, *, last: bool) -> Attempt:
+        opening = Opening.of(self._said, await deployed.continues()) if self._said else UNBEGUN
+        degraded = bool(self._broken) or deployed is not self._chain[0]
+        return Attempt(deployed, self._question, self._account, self._tokens, self._deadline, opening, last=last, degraded=degraded)
 
     def _note_first(self) -> None:
         if self._first_token is None:
             self._first_token = time.monotonic() - self._began
 
-    def _answered(self, attempt: Attempt, *, finish_reason: str = "", reason: str = "", degraded: bool = False) -> Answer:
+    def _answered(self, attempt: Attempt, *, finish_reason: str = "", reason: str = "") -> Answer:
         ended = _ENDS.get(attempt.finish_reason, (attempt.finish_reason, ""))
+        made = {id(each): each for each in (*self._broken, attempt)}.values()
         return Answer(
             attempt.deployed.name,
             attempt.model,
             attempt.deployed.settings.engine,
             finish_reason or ended[0],
             reason or ended[1],
-            degraded,
+            attempt.degraded,
             attempt.prompt_tokens,
-            attempt.completion_tokens,
+            sum(each.completion_tokens for each in made),
             self._first_token,
             time.monotonic() - self._began,
-            attempt.cost,
+            sum(each.cost for each in made),
+            self._retry_seconds if finish_reason else None,
         )
 
 

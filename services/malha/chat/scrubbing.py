@@ -44,11 +44,14 @@ class Scrubber:
     keep: bool = False
     pace: Pace = field(default_factory=Pace)
 
-    async def text(self, text: str, language: str) -> str:
-        """The text without personal data; all else stays as it is. Other work of the process goes on meanwhile."""
+    async def text(self, text: str, language: str, *, prose: bool = False) -> str:
+        """The text without personal data; all else stays as it is. Other work of the process goes on meanwhile.
+
+        ``prose``: also JSON is read as words, so that the beginning of a text is the beginning of what becomes of it.
+        """
         if self.keep or not text:
             return text
-        return await self.pace.run(self._text(text, language))
+        return await self.pace.run(self._lines(text, language) if prose else self._text(text, language))
 
     def _text(self, text: str, language: str) -> _Steps:
         data = data_of(text)

@@ -67,7 +67,7 @@ class ChatService:
 
     async def close(self) -> None:
         """Keep and write what is left, and let the models go."""
-        await self._answerer.close()
+        await self._answerer.exchanges.close()
         if self._bases is not None:
             await self._bases.close()
         await self._books.close()

@@ -1,9 +1,11 @@
 """One stream of Chat: messages are read while an answer is under way, answered one after the other, and stopped on request."""
 
 import asyncio
+import uuid
 from collections import deque
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -13,6 +15,7 @@ from malha.api.chat.v1 import chat_pb2 as api
 from malha.chat.answering import Answerer, Chatting, Told
 from malha.chat.engine import Role, Source, Turn
 from malha.chat.engines.extractive import quoted
+from malha.chat.exchange import Exchange
 from malha.chat.models_file import EXTRACTIVE
 from malha.chat.prompts import tokens_of
 from malha.chat.router import Answer
@@ -50,10 +53,11 @@ _FATAL: Final = (ResourceExhausted, InvalidArgument, ReaderSlow)
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A message of the stream. ``asked``: it is to be answered."""
+    """A message of the stream. ``asked``: it is to be answered. ``received``: what the client has of its answer."""
 
     turn: Turn
     asked: bool
+    received: str
 
 
 @dataclass(slots=True)
@@ -61,7 +65,9 @@ class _Underway:
     """An answer that is being given. Times by the monotonic clock."""
 
     began: float
+    exchange: Exchange = field(default_factory=Exchange)
     text: str = ""
+    """All of it, what was given before included."""
     first: float | None = None
     told: Told | None = None
 
@@ -106,7 +112,14 @@ class Session:
             self._cancel()
             return
         message = request.message
-        said = _Said(Turn(ROLES[message.author], message.text), ROLES[message.author] is Role.USER and not message.context)
+        asked = ROLES[message.author] is Role.USER and not message.context
+        if message.received and not (asked and self._chat.schema is None):
+            raise InvalidArgument(
+                "`received` goes with a message that is to be answered, and in free text",
+                reason="RECEIVED_UNEXPECTED",
+                violations={"message.received": "no answer of this message goes on"},
+            )
+        said = _Said(Turn(ROLES[message.author], message.text), asked, message.received)
         most = self._settings.chat_waiting_messages
         if (said.asked and self._questions >= most) or len(self._waiting) >= most + self._settings.chat_context_messages:
             raise ResourceExhausted(
@@ -140,7 +153,7 @@ class Session:
                 said = self._waiting.popleft()
                 if said.asked:
                     with self._answerer.underway.answering(self._chat.conversation):
-                        await self._answer_one(said.turn.text)
+                        await self._answer_one(said.turn.text, said.received)
                     self._questions -= 1
                 else:
                     await self._note(said.turn)
@@ -161,13 +174,14 @@ class Session:
             raise InvalidArgument("the instructions are too long together", reason="PROMPT_TOO_LONG")
         self._instructions = f"{self._instructions}\n\n{turn.text}" if self._instructions else turn.text
 
-    async def _answer_one(self, text: str) -> None:
+    async def _answer_one(self, text: str, received: str) -> None:
         """One answer, to its `message_end`, however it ends."""
         underway = _Underway(monotonic())
-        self._answerer.check_fits(self._chat, text)
+        self._answerer.check_fits(self._chat, text + received)
         question = await self._answerer.scrub(self._chat, text)
+        received = await self._answerer.scrub_answer(self._chat, received)
         reason = ""
-        self._answering = asyncio.create_task(self._answer(underway, question), name="chat-answer")
+        self._answering = asyncio.create_task(self._answer(underway, question, received), name="chat-answer")
         if self._cancel_next:
             self._cancel_next = False
             self._answering.cancel()
@@ -185,30 +199,45 @@ class Session:
             reason = error.reason
         await self._end(underway, question, reason)
 
-    async def _answer(self, underway: _Underway, question: str) -> None:
-        pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question)
+    async def _answer(self, underway: _Underway, question: str, received: str) -> None:
+        exchange = await self._answerer.exchanges.begin(self._chat.tenant_id, self._chat.conversation, question, received)
+        underway.exchange, underway.text = exchange, exchange.begun
+        if rest := exchange.begun[len(received) :]:
+            await self._tell(underway, rest)
+        if exchange.whole is not None:
+            underway.told = Told(Answer("", self._model, "", "stop"))
+            return
+        pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question, exchange)
         async with aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Told):
                     underway.told = piece
                     continue
-                if underway.first is None:
-                    underway.first = monotonic() - underway.began
                 underway.text += piece.text
-                await self._send(api.ChatResponse(delta=api.Delta(text=piece.text)))
+                await self._tell(underway, piece.text)
+
+    async def _tell(self, underway: _Underway, text: str) -> None:
+        if underway.first is None:
+            underway.first = monotonic() - underway.began
+        await self._send(api.ChatResponse(delta=api.Delta(text=text)))
+
+    def _keep(self, underway: _Underway, *, whole: bool) -> "asyncio.Task[uuid.UUID | None]":
+        scrub = partial(self._answerer.scrub_answer, self._chat)
+        return self._answerer.exchanges.keep_later(underway.exchange, underway.text, self._chat.alias, scrub, whole=whole)
 
     async def _give_up(self, underway: _Underway) -> None:
         """The client is lost: stop the model, keep what was sent."""
         if self._answering is not None:
             self._answering.cancel()
             await asyncio.wait([self._answering])
-        self._answerer.keep_later(self._chat, underway.text)
+        self._keep(underway, whole=False)
 
     async def _end(self, underway: _Underway, question: str, reason: str) -> None:
         """Keep the exchange and tell how it ended. An answer that cannot be kept is told all the same."""
         message_id = None
+        whole = reason == _CANCELLED or (underway.told is not None and underway.told.answer.finish_reason == "stop")
         try:
-            message_id = await self._answerer.keep_later(self._chat, underway.text)
+            message_id = await self._keep(underway, whole=whole)
         except MalhaError as error:
             reason = reason or error.reason
         except TimeoutError:
@@ -227,7 +256,8 @@ class Session:
             end.model = self._model
             end.finish_reason = _CANCELLED if reason == _CANCELLED else "error"
             end.reason = "" if reason == _CANCELLED else reason
-            end.completion_tokens = tokens_of(underway.text) if underway.text else 0
+            made = underway.text[len(underway.exchange.begun) :]
+            end.completion_tokens = tokens_of(made) if made else 0
             return end
         answer: Answer = told.answer
         end.model, end.engine = answer.model, answer.engine

@@ -69,16 +69,15 @@ class Question:
         current_principal.set(self._principal)
         metadata = (("authorization", f"Bearer {self._principal.token}"),)
         try:
-            if self._job.attempts > 1 and await self._is_answered(metadata):
-                return
-            end = await self._ask(metadata)
+            received = await self._received(metadata) if self._job.attempts > 1 else ""
+            end = await self._ask(metadata, received)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         if end.finish_reason in {"error", "cancelled"}:
             raise self._failure(end.reason or "MODEL_UNAVAILABLE")
 
-    async def _is_answered(self, metadata: tuple[tuple[str, str], ...]) -> bool:
-        """Whether the process of an earlier attempt died between the answer and the end of the job."""
+    async def _received(self, metadata: tuple[tuple[str, str], ...]) -> str:
+        """What an earlier attempt, whose process ended, has kept of the answer: Chat goes on behind it, or says that it is whole."""
         method: Any = self._channel.unary_unary(
             _STATUS,
             request_serializer=chat_api.GetStatusRequest.SerializeToString,
@@ -87,14 +86,15 @@ class Question:
         request = chat_api.GetStatusRequest(conversation_id=str(self._job.conversation_id))
         last = (await method(request, metadata=metadata, timeout=_STATUS_SECONDS)).last_message
         began = self._job.started_at
-        return last.author == chat_api.AUTHOR_ASSISTANT and began is not None and last.create_time.ToDatetime(tzinfo=UTC) > began
+        kept = last.author == chat_api.AUTHOR_ASSISTANT and began is not None and last.create_time.ToDatetime(tzinfo=UTC) > began
+        return last.text if kept else ""
 
-    async def _ask(self, metadata: tuple[tuple[str, str], ...]) -> chat_api.MessageEnd:
+    async def _ask(self, metadata: tuple[tuple[str, str], ...], received: str) -> chat_api.MessageEnd:
         call: Any = self._channel.stream_stream(
             _CHAT, request_serializer=chat_api.ChatRequest.SerializeToString, response_deserializer=chat_api.ChatResponse.FromString
         )(metadata=metadata)
         try:
-            for request in _requests(self._job):
+            for request in _requests(self._job, received):
                 await call.write(request)
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.HasField("delta"):
@@ -131,7 +131,7 @@ def input_of(wanted: api.ChatJob, configuration: rules_pb2.Configuration) -> Map
     }
 
 
-def _requests(job: store.JobRow) -> list[chat_api.ChatRequest]:
+def _requests(job: store.JobRow, received: str) -> list[chat_api.ChatRequest]:
     given = job.input
     opening = chat_api.Open(
         alias=given["alias"], conversation_id=str(job.conversation_id), knowledge_base=given["knowledge_base"], language=given["language"]
@@ -139,6 +139,6 @@ def _requests(job: store.JobRow) -> list[chat_api.ChatRequest]:
     opening.timeout.FromSeconds(_ANSWER_SECONDS)
     return [
         chat_api.ChatRequest(open=opening),
-        chat_api.ChatRequest(message=chat_api.Message(text=given["message"])),
+        chat_api.ChatRequest(message=chat_api.Message(text=given["message"], received=received)),
         chat_api.ChatRequest(finish=chat_api.Finish()),
     ]

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from malha.chat.choose import make_engine
+from malha.chat.deployments import Deployed
 from malha.chat.engine import Ask, Delta, Ended, Role, Sampling, Turn
 from malha.chat.errors import ModelAnswerInvalid, ModelRateLimited, ModelRefused, ModelUnavailable
 from malha.chat.models_file import Deployment
@@ -116,6 +117,15 @@ async def test_it_streams_and_tells_what_it_used(server: Server, key: Path) -> N
         {"type": "json_schema", "schema": {}},
     )
     assert "temperature" not in sent
+
+
+async def test_it_goes_on_from_a_beginning_where_it_is_set_to(server: Server, key: Path) -> None:
+    await pieces(server, key, Ask("Oi", begun="Bom dia"))
+    [sent] = server.requests
+    assert sent["messages"] == [{"role": "user", "content": "Oi"}, {"role": "assistant", "content": "Bom dia"}]
+    for continues in (None, False, True):
+        settings = Deployment(engine="anthropic", base_url=server.url, model="claude", key_file=key, continues=continues)
+        assert await Deployed("claude", settings).continues() is bool(continues)
 
 
 @pytest.mark.parametrize(("stop_reason", "reason"), [("max_tokens", "length"), ("refusal", "filter"), ("stop_sequence", "stop")])

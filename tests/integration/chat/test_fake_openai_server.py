@@ -12,7 +12,7 @@ import pytest
 
 from fakes import openai_server_faults as faults
 from fakes.openai_server import FakeOpenAI
-from fakes.openai_server_answers import SENTENCE
+from fakes.openai_server_answers import GOING_ON, SENTENCE
 from fakes.openai_server_faults import Fault
 
 INSIGHT = {
@@ -213,3 +213,18 @@ async def test_it_stops_with_an_answer_under_way() -> None:
         await until(lambda: server.requests)
     with pytest.raises(httpx.HTTPError):
         await asyncio.wait_for(asking, 30)
+
+
+async def test_it_goes_on_from_a_beginning_as_vllm_does_where_it_is_to() -> None:
+    begun = question(continue_final_message=True, add_generation_prompt=False)
+    for said, continues, told in (
+        ("Certo. Vou", True, SENTENCE.removeprefix("Certo. Vou")),
+        ("Outra coisa.", True, GOING_ON),
+        ("Certo. Vou", False, SENTENCE),
+    ):
+        begun["messages"] = [{"role": "user", "content": "Bom dia."}, {"role": "assistant", "content": said}]
+        async with FakeOpenAI(continues=continues) as server:
+            assert (await ask(server, **begun)).json()["choices"][0]["message"]["content"] == told
+            assert server.last.begun == said
+            await ask(server, messages=begun["messages"])
+            assert server.last.begun is None

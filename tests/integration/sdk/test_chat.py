@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import TOKEN
 
+from fakes.chat_process import MODELS
 from fakes.openai_server import FakeOpenAI
 from fakes.openai_server_answers import SENTENCE
 from fakes.openai_server_faults import OVERLOADED, RESET, Fault
@@ -15,19 +16,6 @@ from malha.chat.service import ChatService
 from malha.chat.settings import ChatSettings
 from malha.runtime.settings import RuntimeSettings
 from malha.sdk import ChatAnswer, ChatDelta, ChatMessage, FailedPrecondition, InvalidRequest, Malha, MalhaSync, NotFound, Unavailable
-
-MODELS = """
-default = "main"
-last_resort = false
-
-[aliases.main]
-deployment = "one"
-
-[deployments.one]
-engine = "openai"
-base_url = "{url}"
-model = "tiny"
-"""
 
 
 @pytest.fixture

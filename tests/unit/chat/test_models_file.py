@@ -60,6 +60,12 @@ def test_without_a_file_there_is_the_extractive_engine_and_the_server_that_is_se
         (BASE + "fallback = 'two'\n[deployments.two]\nengine = 'anthropic'\nmodel='m'\nfallback = 'one'", "comes back"),
         (BASE + "key_env = 'A'\nkey_file = 'b'", "one of them"),
         (BASE + "max_tokens = 9000", "max_tokens"),
+        (BASE + "continues = 'vllm'", "deployments.one.continues"),
+        (BASE + "[deployments.quotes]\nengine = 'extractive'\ncontinues = true", "deployments.quotes"),
+        (
+            BASE + "[deployments.vectors]\nengine = 'openai'\nbase_url = 'http://a/v1'\nembeddings = true\ncontinues = true",
+            "deployments.vectors",
+        ),
         (BASE.replace("http://127", "http://user:sk-very-secret@127"), "base_url"),
         (BASE.replace("http:", "file:"), "base_url"),
         (BASE.replace('default = "a"', 'default = "b"'), "default"),

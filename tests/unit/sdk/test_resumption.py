@@ -4,7 +4,7 @@ import pytest
 
 from malha.sdk import Aborted, FailedPrecondition, NotFound, PermissionDenied, QuotaExceeded, ServerError, Unauthenticated, Unavailable
 from malha.sdk import _resumption as resumption
-from malha.sdk._resumption import ResumePoint, Setback, may_resume
+from malha.sdk._resumption import ResumePoint, Setback, may_resume, was_cut
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,22 @@ from malha.sdk._resumption import ResumePoint, Setback, may_resume
 )
 def test_what_is_resumed(error, resumable):
     assert may_resume(error) is resumable
+
+
+@pytest.mark.parametrize(
+    ("error", "cut"),
+    [
+        (Unavailable("gone"), True),
+        (ServerError("Internal error from Core"), True),
+        (Unavailable("stopping", reason="DRAINING"), True),
+        (Unavailable("away", reason="STORE_UNAVAILABLE"), False),
+        (ServerError("broken", reason="INTERNAL"), False),
+        (Aborted("moved", reason="SESSION_MOVED"), False),
+        (NotFound("unknown"), False),
+    ],
+)
+def test_what_is_asked_again_though_it_was_not_open(error, cut):
+    assert was_cut(error) is cut
 
 
 async def test_waits_grow_and_go_on_after_the_next_loss(monkeypatch):

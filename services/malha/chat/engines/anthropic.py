@@ -6,7 +6,7 @@ from typing import Any, Final
 import anthropic
 import httpx2
 
-from malha.chat.engine import Ask, Delta, Ended, Piece
+from malha.chat.engine import Ask, Delta, Ended, Piece, Role
 from malha.chat.engines.http import FAILURES, make_client
 from malha.chat.errors import ModelAnswerInvalid, ModelTimeout, ModelUnavailable
 from malha.chat.models_file import Deployment
@@ -43,6 +43,10 @@ class AnthropicEngine:
         except Exception as error:
             raise as_malha_error(error) from error
 
+    async def continues(self) -> bool:
+        """Older models do, newer ones refuse it, and none says: ``continues`` in models.toml does."""
+        return False
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         del texts
         raise FailedPrecondition("engine anthropic has no embeddings: set `embeddings` in models.toml", reason="EMBEDDINGS_NOT_CONFIGURED")
@@ -58,6 +62,8 @@ class AnthropicEngine:
             "max_tokens": ask.max_tokens,
             "stream": True,
         }
+        if ask.begun:
+            request["messages"].append({"role": Role.ASSISTANT.value, "content": ask.begun})
         if ask.sampling.stop:
             request["stop_sequences"] = list(ask.sampling.stop)
         if ask.schema is not None:

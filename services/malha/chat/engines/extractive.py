@@ -63,6 +63,10 @@ class ExtractiveEngine:
             yield Delta(line)
         yield Ended("stop", len(ask.question.split()), written, "extractive")
 
+    async def continues(self) -> bool:
+        """It need not: what it says of the same question is the same."""
+        return False
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         del texts
         raise FailedPrecondition("engine extractive has no embeddings: set `embeddings` in models.toml", reason="EMBEDDINGS_NOT_CONFIGURED")

@@ -8,7 +8,7 @@ import httpx2
 import openai
 import orjson
 
-from malha.chat.engine import Ask, Delta, Ended, Piece
+from malha.chat.engine import Ask, Delta, Ended, Piece, Role
 from malha.chat.engines.http import FAILURES, make_client
 from malha.chat.errors import ModelAnswerInvalid, ModelTimeout, ModelUnavailable
 from malha.chat.models_file import Deployment
@@ -18,6 +18,9 @@ from malha.runtime.errors import MalhaError
 OPENAI_HOST: Final = "api.openai.com"
 """It refuses the parameters of vLLM, calls the limit of tokens otherwise, and takes few schemas as strict."""
 EMBED_SECONDS: Final = 30.0
+LIST_SECONDS: Final = 2.0
+VLLM: Final = "vllm"
+"""Who owns the models of a vLLM, as its list of them says."""
 _FINISH: Final = {"stop": "stop", "length": "length", "content_filter": "filter"}
 
 
@@ -31,6 +34,7 @@ class OpenAIEngine:
     def __init__(self, deployment: Deployment) -> None:
         self._model = deployment.model_name
         self._own = urlsplit(deployment.url).hostname == OPENAI_HOST
+        self._is_vllm: bool | None = None
         self._http = make_client(deployment)
         self._client = openai.AsyncOpenAI(
             base_url=deployment.url, api_key=deployment.key() or "none", max_retries=0, http_client=self._http
@@ -55,6 +59,16 @@ class OpenAIEngine:
                 yield answer.ended()
         except Exception as error:
             raise as_malha_error(error) from error
+
+    async def continues(self) -> bool:
+        """Every vLLM does, and says in its list of models that it is one. Asked until it answered once."""
+        if self._is_vllm is None:
+            try:
+                listed = await self._client.models.list(timeout=LIST_SECONDS)
+                self._is_vllm = any(model.owned_by == VLLM for model in listed.data)
+            except Exception as error:
+                raise as_malha_error(error) from error
+        return self._is_vllm
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         try:
@@ -107,6 +121,9 @@ class OpenAIEngine:
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": dict(ask.schema), "strict": not self._own},
             }
+        if ask.begun:
+            messages.append({"role": Role.ASSISTANT.value, "content": ask.begun})
+            request |= {"continue_final_message": True, "add_generation_prompt": False}
         if ask.cache_salt and not self._own:
             request["cache_salt"] = ask.cache_salt
         return request

@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from malha.chat.engine import Role, Turn
@@ -13,16 +15,33 @@ _FIND: Final = """
     SELECT id FROM conversation WHERE external_id = $1 OR id = $2 ORDER BY external_id IS NOT DISTINCT FROM $1 DESC LIMIT 1 FOR KEY SHARE
 """
 _NEWEST: Final = """
-    SELECT sender_type, text FROM message WHERE conversation_id = $1 AND sender_type <> 'system' ORDER BY created_at DESC, id DESC LIMIT $2
+    SELECT id, sender_type, text, created_at, question_id, answering FROM message
+    WHERE conversation_id = $1 AND sender_type <> 'system' AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
+    ORDER BY created_at DESC, id DESC LIMIT $2
 """
 _COUNT: Final = """
     SELECT count(*) FROM (SELECT FROM message WHERE conversation_id = $1 AND sender_type <> 'system' LIMIT $2) AS kept
 """
-_INSERT: Final = """
-    INSERT INTO message (tenant_id, conversation_id, sender_type, sender_id, text, created_at)
-    VALUES (malha_tenant(), $1, $2, $3, $4, clock_timestamp()) RETURNING id
+_ASKED: Final = """
+    SELECT id, sender_type, text, created_at, question_id, answering FROM message
+    WHERE conversation_id = $1 AND sender_type = 'customer' AND text = $2 ORDER BY created_at DESC, id DESC LIMIT 1 FOR UPDATE
+"""
+_ANSWER: Final = "SELECT id, text FROM message WHERE question_id = $1"
+_ASK: Final = """
+    INSERT INTO message (tenant_id, conversation_id, sender_type, text, answering, created_at)
+    VALUES (malha_tenant(), $1, 'customer', $2, $3, clock_timestamp()) RETURNING id
 """
 """Question and answer of one exchange are two transactions; two of one transaction still have their own times."""
+_TAKE_OVER: Final = "UPDATE message SET answering = $2 WHERE id = $1"
+_HOLDS: Final = """
+    UPDATE message SET answering = CASE WHEN $3 THEN NULL ELSE answering END WHERE id = $1 AND answering = $2 RETURNING true
+"""
+_KEEP: Final = """
+    INSERT INTO message (tenant_id, conversation_id, sender_type, sender_id, text, question_id, created_at)
+    VALUES (malha_tenant(), $1, 'bot', $2, $3, $4, clock_timestamp())
+    ON CONFLICT (tenant_id, question_id) WHERE question_id IS NOT NULL DO UPDATE SET text = EXCLUDED.text, sender_id = EXCLUDED.sender_id
+    RETURNING id
+"""
 _LAST: Final = """
     SELECT id, sender_type, text, created_at FROM message WHERE conversation_id = $1 AND sender_type <> 'system'
     ORDER BY created_at DESC, id DESC LIMIT 1
@@ -30,7 +49,26 @@ _LAST: Final = """
 _NEWEST_JOB: Final = "SELECT id, status, reason, ended_at FROM job WHERE conversation_id = $1 AND kind = 'chat' ORDER BY id DESC LIMIT 1"
 """Of Jobs, read here: where the chat stands is one answer, of one moment."""
 _ROLES: Final = {"customer": Role.USER, "agent": Role.ASSISTANT, "bot": Role.ASSISTANT}
-_SENDERS: Final = {Role.USER: "customer", Role.ASSISTANT: "bot", Role.SYSTEM: "system"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A kept message. ``question_id``: what it answers. ``answering``: of a question, who gives its answer as long as that is not whole."""
+
+    id: uuid.UUID
+    turn: Turn
+    created_at: datetime
+    question_id: uuid.UUID | None
+    answering: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What is kept of an answer: all of it, or a part."""
+
+    id: uuid.UUID
+    text: str
+    whole: bool
 
 
 async def find(connection: Connection, name: str) -> uuid.UUID:
@@ -47,10 +85,42 @@ async def count(connection: Connection, conversation: uuid.UUID, most: int) -> i
     return counted
 
 
-async def newest(connection: Connection, conversation: uuid.UUID, most: int) -> list[Turn]:
-    """The last messages, the oldest first."""
-    rows = await connection.fetch(_NEWEST, conversation, most)
-    return [Turn(_ROLES[row["sender_type"]], row["text"]) for row in reversed(rows)]
+async def newest(connection: Connection, conversation: uuid.UUID, most: int, before: Message | None = None) -> list[Message]:
+    """The last messages, the oldest first; ``before``: of those that are older than it."""
+    place = (None, None) if before is None else (before.created_at, before.id)
+    rows = await connection.fetch(_NEWEST, conversation, most, *place)
+    return [_message(row) for row in reversed(rows)]
+
+
+async def asked(connection: Connection, conversation: uuid.UUID, question: str) -> tuple[Message, KeptAnswer | None] | None:
+    """The newest question of these words, and what is kept of its answer. Nobody keeps anything of it until the transaction ends."""
+    row = await connection.fetchrow(_ASKED, conversation, storable(question))
+    if row is None:
+        return None
+    message = _message(row)
+    answer = await connection.fetchrow(_ANSWER, message.id)
+    return message, KeptAnswer(answer["id"], answer["text"], message.answering is None) if answer is not None else None
+
+
+async def ask(connection: Connection, conversation: uuid.UUID, question: str, answering: uuid.UUID) -> uuid.UUID:
+    """Keep a question, with who answers it; its id."""
+    made: uuid.UUID = await connection.fetchval(_ASK, conversation, storable(question), answering)
+    return made
+
+
+async def take_over(connection: Connection, question: uuid.UUID, answering: uuid.UUID) -> None:
+    """From now on ``answering`` alone may keep the answer of a question."""
+    await connection.execute(_TAKE_OVER, question, answering)
+
+
+async def keep_answer(
+    connection: Connection, conversation: uuid.UUID, question: uuid.UUID, answering: uuid.UUID, text: str, sender: str, *, whole: bool
+) -> uuid.UUID | None:
+    """Keep an answer in place of what is kept of it; its id. None: somebody else gives it by now, or the question is gone."""
+    if not await connection.fetchval(_HOLDS, question, answering, whole):
+        return None
+    made: uuid.UUID = await connection.fetchval(_KEEP, conversation, storable(sender), storable(text), question)
+    return made
 
 
 async def last(connection: Connection, conversation: uuid.UUID) -> Mapping[str, Any] | None:
@@ -65,10 +135,8 @@ async def newest_job(connection: Connection, conversation: uuid.UUID) -> Mapping
     return row
 
 
-async def append(connection: Connection, conversation: uuid.UUID, turn: Turn, sender: str) -> uuid.UUID:
-    """Keep a message; its id."""
-    made: uuid.UUID = await connection.fetchval(_INSERT, conversation, _SENDERS[turn.role], storable(sender), storable(turn.text))
-    return made
+def _message(row: Mapping[str, Any]) -> Message:
+    return Message(row["id"], Turn(_ROLES[row["sender_type"]], row["text"]), row["created_at"], row["question_id"], row["answering"])
 
 
 def _as_uuid(text: str) -> uuid.UUID | None:
