@@ -86,9 +86,10 @@ def _let_an_answer_end(running: Serving, ready: dict[str, Any]) -> None:
     pieces = []
     with httpx.stream("POST", f"{ready['base_url']}/chat/completions", json=body, headers=headers, timeout=120) as response:
         for line in response.iter_lines():
-            if line:
-                pieces.append(line.removeprefix("data: "))
-            if len(pieces) == 20:
+            if not line:
+                continue
+            pieces.append(line.removeprefix("data: "))
+            if len(pieces) == 20:  # once: a second signal ends at once
                 os.kill(running.process.pid, signal.SIGTERM)
     assert pieces[-1] == "[DONE]"
     assert json.loads(pieces[-2])["choices"][0]["finish_reason"] == "length"

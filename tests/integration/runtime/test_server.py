@@ -98,13 +98,8 @@ async def test_too_many_streams_are_refused_at_open(settings: RuntimeSettings) -
         first = stub.Transcribe(metadata=AUTHORIZED)
         await first.write(opening)
         assert (await first.read()).HasField("opened")
-        second = stub.Transcribe(metadata=AUTHORIZED)
-        with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await second.write(opening)
-            await second.read()
-            await second.wait_for_connection()
-            raise grpc.aio.AioRpcError(await second.code(), None, None)
-        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        second = stub.Transcribe(metadata=AUTHORIZED)  # which writes nothing: grpc.aio may hide the status from one who does
+        assert await second.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         first.cancel()
 
 
