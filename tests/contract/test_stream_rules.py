@@ -1,7 +1,6 @@
 """The stream rules, against every service through reflection: what a client without our schema sees."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -152,7 +151,10 @@ def reflected(channel: grpc.aio.Channel) -> Reflected:
 
 
 async def ending(call: Any) -> tuple[grpc.StatusCode, str, list[Any]]:
-    """How a stream ends: its code, the reason, the messages it gave."""
+    """How a stream ends: its code, the reason, the messages it gave.
+
+    Where it is refused before it is read it has to be one that writes nothing: grpc.aio would hide the status from a write that meets it.
+    """
     messages = []
     try:
         while (message := await asyncio.wait_for(call.read(), 60)) is not grpc.aio.EOF:
@@ -171,11 +173,6 @@ def reason_of(metadata: Any) -> str:
                     assert info.domain == "malha"
                     return info.reason
     return ""
-
-
-def other_request(request_class: Any) -> Any:
-    """A valid request that opens nothing."""
-    return request_class(finish={}) if "finish" in request_class.DESCRIPTOR.fields_by_name else request_class()
 
 
 async def test_reflection_lists_all_services(reflected: Reflected) -> None:
@@ -201,11 +198,8 @@ async def test_every_bidirectional_stream_opens_with_open_and_ends_with_finish(r
 )
 async def test_what_is_not_built_says_so(reflected: Reflected, service: str) -> None:
     await reflected.load(service)
-    method, request = reflected.method(service)
-    call = method(metadata=AUTHORIZED)
-    with contextlib.suppress(grpc.aio.AioRpcError):
-        await call.write(other_request(request))
-    code, reason, _ = await ending(call)
+    method, _ = reflected.method(service)
+    code, reason, _ = await ending(method(metadata=AUTHORIZED))
     assert (code, reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IN_THIS_VERSION")
 
 
@@ -266,11 +260,8 @@ class TestBuilt:
     @pytest.mark.parametrize(("metadata", "reason"), [((), "TOKEN_MISSING"), ((("authorization", "Bearer wrong"),), "TOKEN_UNKNOWN")])
     async def test_who_is_not_known_is_refused(self, reflected: Reflected, service: str, metadata: Any, reason: str) -> None:
         await reflected.load(service)
-        method, request = reflected.method(service)
-        call = method(metadata=metadata)
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await call.write(request(**OPENINGS[service]))
-        assert (await ending(call))[:2] == (grpc.StatusCode.UNAUTHENTICATED, reason)
+        method, _ = reflected.method(service)
+        assert (await ending(method(metadata=metadata)))[:2] == (grpc.StatusCode.UNAUTHENTICATED, reason)
 
 
 async def test_unary_methods_of_services_not_built_say_so(reflected: Reflected) -> None:

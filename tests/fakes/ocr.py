@@ -17,6 +17,7 @@ from malha.ocr.settings import OcrSettings
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.runtime.stream import StreamLimits
+from malha.sdk._rpc import Rpc
 from malha.store.database import Database
 
 TOKEN = "test-token"
@@ -63,25 +64,19 @@ class Client:
 
     async def read(self, document: bytes, **opening: Any) -> Told:
         """Send a document, finish, gather the answer. Raises MalhaError."""
-        call = self.open()
-        await call.write(api.RecognizeRequest(open=api.Open(**opening)))
-        opened = asyncio.Event()  # a write that meets a refusal would replace its status: grpc.aio's doing
-        sending = asyncio.create_task(send(call, opened, document))
-        responses = []
+        call = Rpc(self.open())  # a write that meets a refusal would replace its status: grpc.aio's doing
+        sending = asyncio.create_task(send(call, opening, document))
         try:
-            async for response in call:
-                opened.set()
-                responses.append(response)
+            return Told([response async for response in call.responses()])
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        return Told(responses)
 
 
-async def send(call: grpc.aio.StreamStreamCall, opened: asyncio.Event, document: bytes) -> None:
-    await opened.wait()
+async def send(call: Rpc, opening: dict[str, Any], document: bytes) -> None:
+    await call.write(api.RecognizeRequest(open=api.Open(**opening)))
     for start in range(0, len(document), PIECE):
         await call.write(api.RecognizeRequest(data=api.Data(content=document[start : start + PIECE])))
     await call.write(api.RecognizeRequest(finish=api.Finish()))

@@ -110,8 +110,8 @@ async def test_a_call_goes_on_at_another_server_and_the_first_lets_go(site: Site
     await call.finish()
     assert call.repeated == 0
     assert_the_same(spans(call.segments), expected)
+    # one message, which has finals in it: where a next one met the end, grpc.aio would hide the status
     await half_open.write(api.StreamRequest(audio=api.Audio(content=pcm[: 6 * RATE].tobytes())))
-    await half_open.write(api.StreamRequest(control=api.Control(flush=api.Flush())))
     async with asyncio.timeout(20):
         assert await half_open.code() is grpc.StatusCode.ABORTED
     await asyncio.wait([reader])

@@ -25,6 +25,7 @@ from malha.runtime.durations import seconds
 from malha.runtime.errors import MalhaError
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
+from malha.sdk._rpc import Rpc
 
 pytestmark = [pytest.mark.engine("resemblyzer"), pytest.mark.asyncio(loop_scope="module")]
 
@@ -72,14 +73,13 @@ class Client:
 
     async def label(self, pieces: Sequence[bytes], *, rate: int = RATE, channels: int = 1, pause: Any = None, **opening: Any) -> Labelled:
         """Send pieces, each after the ones before are answered as far as ``pause(number)`` wants; gather the answer."""
-        call = self.stub.Diarize(metadata=AUTHORIZED, timeout=DEADLINE)
+        call = Rpc(self.stub.Diarize(metadata=AUTHORIZED, timeout=DEADLINE))  # a write that meets a refusal would replace its status
         audio = media_pb2.AudioFormat(encoding=PCM16, sample_rate_hertz=rate, channels=channels)
-        await call.write(api.DiarizeRequest(open=api.Open(format=audio, **opening)))
-        found, opened, sent = Labelled(), asyncio.Event(), 0.0
+        found, sent = Labelled(), 0.0
 
         async def send() -> None:
             nonlocal sent
-            await opened.wait()
+            await call.write(api.DiarizeRequest(open=api.Open(format=audio, **opening)))
             for number, piece in enumerate(pieces):
                 if pause is not None:
                     await pause(number)
@@ -89,9 +89,8 @@ class Client:
 
         sending = asyncio.create_task(send())
         try:
-            async for response in call:
+            async for response in call.responses():
                 found.take(response, sent)
-                opened.set()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         finally:

@@ -25,6 +25,7 @@ from malha.runtime.errors import MalhaError
 from malha.runtime.settings import RuntimeSettings
 from malha.runtime.status import from_rpc_error
 from malha.runtime.stream import StreamLimits
+from malha.sdk._rpc import Rpc
 from malha.synthesize.engines.espeak import EspeakEngine
 from malha.synthesize.service import SynthesizeService
 from malha.synthesize.settings import SynthesizeSettings
@@ -61,16 +62,10 @@ class Client:
 
     async def say(self, *texts: str | None, **opening: Any) -> "Said":
         """Send pieces of text (None: a flush), finish, and gather the answer."""
-        call = self.open()
-        await call.write(api.SynthesizeRequest(open=api.Open(**opening)))
-        opened = asyncio.Event()  # a write that meets a refusal would replace its status: grpc.aio's doing
-        sending = asyncio.create_task(send(call, opened, *texts))
-        responses = []
+        call = Rpc(self.open())  # a write that meets a refusal would replace its status: grpc.aio's doing
+        sending = asyncio.create_task(send(call, opening, *texts))
         try:
-            async for response in call:
-                opened.set()
-                responses.append(response)
-            said = Said(responses)
+            said = Said([response async for response in call.responses()])
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         finally:
@@ -79,8 +74,8 @@ class Client:
         return said
 
 
-async def send(call: grpc.aio.StreamStreamCall, opened: asyncio.Event, *texts: str | None) -> None:
-    await opened.wait()
+async def send(call: Rpc, opening: dict[str, Any], *texts: str | None) -> None:
+    await call.write(api.SynthesizeRequest(open=api.Open(**opening)))
     for text in texts:
         await call.write(api.SynthesizeRequest(flush=api.Flush()) if text is None else api.SynthesizeRequest(text=api.Text(text=text)))
     await call.write(api.SynthesizeRequest(finish=api.Finish()))
