@@ -15,7 +15,7 @@ from integration.edge.conftest import EdgeFor, RunningEdge
 
 from fakes.audio_server import FakeServer, serving
 from malha.api.synthesize.v1 import synthesize_pb2
-from malha.edge import contracts
+from malha.edge import contracts, health
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -161,7 +161,7 @@ async def test_a_listener_that_leaves_ends_the_speech(edge_for: EdgeFor, monkeyp
             assert answer.status_code == 200
             async for _ in answer.aiter_bytes(8000):
                 break
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             await ended.wait()
 
 
@@ -236,6 +236,13 @@ async def test_rest_of_a_service_that_is_away(edge_for: EdgeFor) -> None:
     assert "127.0.0.1" not in answer.text
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of this busy process may take its time to tell its health."""
+    monkeypatch.setattr(health, "ASK_SECONDS", 20.0)
+
+
+@pytest.mark.usefixtures("patient")
 async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -> None:
     async with edge.client(token="") as client:
         answer = await client.get("/api/v1/health")
@@ -258,16 +265,17 @@ async def test_health_of_each_capability(edge: RunningEdge, edge_for: EdgeFor) -
         ]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_health_names_the_engine_that_the_service_tells(edge_for: EdgeFor) -> None:
     class Telling(HealthServicer):
         async def Check(self, request, context):
             await context.send_initial_metadata((("malha-engine", "pocketsphinx"),))
             return await super().Check(request, context)
 
-    health, server = Telling(), grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    servicer, server = Telling(), grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     for service in contracts.SERVICES.values():
-        await health.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
+        await servicer.set(service.full_name, health_pb2.HealthCheckResponse.SERVING)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -238,7 +238,7 @@ async def test_calls_are_counted(edge: RunningEdge) -> None:
             await call.socket.send(bytes(2 * CHUNK))
         await call.say(event="stop")
         await call.rest()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while count("closes_total", code="1000") == closed:
             await asyncio.sleep(0.01)
     assert count("messages_total", direction="heard") - heard >= 6

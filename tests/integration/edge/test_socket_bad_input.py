@@ -157,7 +157,7 @@ async def test_a_message_over_1_mib(fake: FakeServer, fake_edge: RunningEdge, si
         assert (code, error["reason"], error["retryable"]) == (1009, "FRAME_TOO_LARGE", False)
         await other.socket.send(bytes(1024 * 1024))
         await other.event("ack")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await fake.calls[0].lost.wait()
 
 
@@ -186,7 +186,7 @@ async def test_what_is_no_websocket(fake: FakeServer, fake_edge: RunningEdge) ->
             call.socket.transport.write(bad)
             _, code = await call.rest()
             assert code == 1002
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 await fake.call.lost.wait()
 
 
@@ -206,7 +206,7 @@ async def test_a_client_that_leaves_without_stop_is_lost(fake: FakeServer, fake_
             writer.transport.abort()
         else:
             writer.write_eof()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await fake.call.lost.wait()
         assert not any(request.HasField("finish") for request in fake.call.requests), way
         writer.close()
@@ -219,7 +219,7 @@ async def test_a_client_that_vanishes_is_lost_after_its_ping_goes_unanswered(edg
         writer.write(start_frame(edge))
         await reader.readuntil(b"session_started")
         writer.transport.pause_reading()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             await fake.call.lost.wait()
         writer.transport.abort()
 
@@ -240,7 +240,7 @@ async def test_a_client_that_leaves_after_stop_has_its_call_finished(fake: FakeS
     async with talk(fake_edge) as call:
         await call.start()
         await call.say(event="stop")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await finished.wait()
 
 
