@@ -56,7 +56,8 @@ def alive(pid: int) -> bool:
 
 
 def children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+    """Of this process itself: those of a PostgreSQL that an earlier test started come and go."""
+    return {child.pid for child in psutil.Process().children()}
 
 
 def open_descriptors() -> int:
