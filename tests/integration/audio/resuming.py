@@ -75,6 +75,12 @@ class Resuming:
             await self.call.write(api.StreamRequest(audio=api.Audio(content=content, position=self.position)))
             self.position = end
 
+    async def stored(self) -> None:
+        """Wait until something durable was told."""
+        async with asyncio.timeout(SECONDS):
+            while not self.durable:
+                await asyncio.sleep(0.01)
+
     async def lose(self) -> None:
         """The connection is lost, and whatever was on its way to us."""
         self.call.cancel()

@@ -151,8 +151,7 @@ async def test_mute_and_hold_outlive_the_connection(site: Site) -> None:
     await call.connect()
     await call.call.write(api.StreamRequest(control=api.Control(mute=api.Mute(channel=1, muted=True))))
     await call.send(6 * RATE)
-    await asyncio.sleep(0.2)
-    assert call.segments, "something durable must have been stored with the mute"
+    await call.stored()  # and the mute with it
     await call.lose()
     await call.connect()
     await call.finish()
@@ -220,8 +219,7 @@ async def test_a_session_id_is_taken_once(site: Site) -> None:
     call = await site.call(conversation(6))
     await call.connect()
     await call.send(4 * RATE)
-    await asyncio.sleep(0.3)
-    assert call.durable
+    await call.stored()
     again = Resuming(call.channel, call.metadata, call.pcm, call.open)
     async with refused(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_EXISTS"):
         await again.connect()

@@ -162,11 +162,10 @@ async def test_metrics():
     async with hosting(name="measured", max_open=1) as engine:
         async with engine.stream(None) as stream:
             waiting = asyncio.create_task(items(engine, 1))
-            await stream.send(("sleep", 0.2))
+            await stream.send(("sleep", 1.0))
             await stream.send("second")
-            await asyncio.sleep(0.05)
-            assert REGISTRY.get_sample_value("malha_engine_queue_depth", labels) == 3
-            assert REGISTRY.get_sample_value("malha_engine_busy_workers", labels) == 1
+            await until(lambda: REGISTRY.get_sample_value("malha_engine_queue_depth", labels) == 3)
+            await until(lambda: REGISTRY.get_sample_value("malha_engine_busy_workers", labels) == 1)
             assert (await anext(stream)).item == "slept"
             assert (await anext(stream)).item == "second"
             await until(lambda: REGISTRY.get_sample_value("malha_engine_busy_workers", labels) == 0)
