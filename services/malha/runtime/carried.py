@@ -50,6 +50,9 @@ class Sink(Protocol):
     async def put(self, message: Any) -> bool:
         """Hand a message over, once there is room; False if nobody takes it any more."""
 
+    def put_now(self, message: Any) -> bool:
+        """Hand a message over, or drop it if nobody takes it any more; False if one must wait for room."""
+
 
 class Context:
     """What a handler sees of a call. ``peer`` is that of the connection which carries it; none within a process."""
@@ -73,6 +76,10 @@ class Context:
 
     async def write(self, message: Message) -> None:
         await self._responses.put(message)
+
+    def write_now(self, message: Message) -> bool:
+        """Write without waiting; False if there is no room."""
+        return self._responses.put_now(message)
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         status = next((value for key, value in trailing_metadata if key == DETAILS_KEY and isinstance(value, bytes)), b"")

@@ -43,6 +43,16 @@ class _Pipe:
         wake(self._reader)
         return True
 
+    def put_now(self, message: Message) -> bool:
+        """Hand a message over, or drop it once the pipe has ended; False if there is no room."""
+        if self._ended:
+            return True
+        if len(self._messages) >= ROOM:
+            return False
+        self._messages.append(message)
+        wake(self._reader)
+        return True
+
     async def get(self) -> Message | None:
         """The next message; None after the last."""
         while not self._messages:

@@ -90,10 +90,22 @@ class End:
             await self._writer
         if self._ended:
             return False
+        self._put(message)
+        return True
+
+    def send_now(self, make: Callable[[], bytes]) -> bool:
+        """Send what ``make`` gives, or nothing if the call is over; False if the other side has no room."""
+        if self._ended:
+            return True
+        if self._leave <= 0:
+            return False
+        self._put(make())
+        return True
+
+    def _put(self, message: bytes) -> None:
         size = len(message)
         self._leave -= size
         self._carrier.frame(self._number, size).message = message
-        return True
 
     async def receive(self) -> bytes | None:
         """The next message; None after the last."""
@@ -153,6 +165,9 @@ class _Responses:
 
     async def put(self, message: Any) -> bool:
         return await self._end.send(self._serialize(message))
+
+    def put_now(self, message: Any) -> bool:
+        return self._end.send_now(lambda: self._serialize(message))
 
 
 class RelayServer:

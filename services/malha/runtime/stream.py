@@ -90,6 +90,7 @@ class Stream(Generic[Req, Resp]):
         self.on_go_away: Callable[[float], None] | None = None
         """Called with the seconds left when the server begins to drain."""
         self._context = context
+        self._write_now: Callable[[Message], bool] = getattr(context, "write_now", _never)
         self._limits = limits
         self._service = service
         self._validate = validate
@@ -101,6 +102,7 @@ class Stream(Generic[Req, Resp]):
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._closing = False
+        self._writing = False
         self._reading = False
         self._failure: ReaderSlow | None = None
         self._session: asyncio.Task[None] | None = None
@@ -151,6 +153,8 @@ class Stream(Generic[Req, Resp]):
                 older.response = response
                 self._count_dropped()
                 return
+        if self._leaves(response):
+            return
         waiting = _Waiting(response, self._loop.time(), partial_of)
         if partial_of is not None:
             self._partials[partial_of] = waiting
@@ -172,6 +176,8 @@ class Stream(Generic[Req, Resp]):
         while len(self._outbox) >= self._limits.send_window:
             self._room.clear()
             await self._room.wait()
+        if self._leaves(response):
+            return
         self._outbox.append(_Waiting(response, self._loop.time()))
         self._wake.set()
 
@@ -179,6 +185,13 @@ class Stream(Generic[Req, Resp]):
         """End it from outside its session, with a status that says why. What waits to be sent may be lost. The first one holds."""
         if not self._ended.done():
             self._ended.set_result(error)
+
+    def _leaves(self, response: Resp) -> bool:
+        """Whether an event goes at once: where nothing waits before it, and whatever carries the call has room, it needs no writer task."""
+        if self._outbox or self._writing or not self._write_now(response):
+            return False
+        self._sent.inc()
+        return True
 
     def _count_dropped(self) -> None:
         self.dropped_partials += 1
@@ -205,7 +218,9 @@ class Stream(Generic[Req, Resp]):
                 if waiting.key is not None and self._partials.get(waiting.key) is waiting:
                     del self._partials[waiting.key]
                 if waiting.response is not None:
+                    self._writing = True
                     await self._context.write(waiting.response)
+                    self._writing = False
                     self._sent.inc()
                 self._room.set()
             if self._closing:
@@ -232,6 +247,11 @@ class Stream(Generic[Req, Resp]):
                 self._outbox.clear()  # the write under way ends, and the status leaves, as soon as the client reads again
             with contextlib.suppress(asyncio.CancelledError, TimeoutError, grpc.aio.UsageError, grpc.RpcError):
                 await asyncio.wait_for(writer, self._limits.flush_seconds)
+
+
+def _never(_: Message) -> bool:
+    """grpc.aio's own context writes in a coroutine alone."""
+    return False
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:

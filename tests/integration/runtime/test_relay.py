@@ -118,6 +118,23 @@ async def test_a_client_that_does_not_read_holds_only_its_own_handler() -> None:
         assert await hear(idle) is None
 
 
+async def test_without_waiting_a_handler_writes_as_far_as_the_client_has_room() -> None:
+    taken: list[bool] = []
+
+    async def pour(_: Any, context: Any) -> None:
+        while context.write_now(BytesValue(value=b"%d" % len(taken) + bytes(10_000))):
+            taken.append(True)
+        await context.write(BytesValue(value=b"last"))
+
+    async with serving(pour) as port, relaying(port) as relay:
+        call = talk(relay)
+        heard = []
+        while (message := await hear(call)) is not None:
+            heard.append(message.rstrip(b"\0"))
+    assert heard == [*(b"%d" % number for number in range(len(taken))), b"last"]
+    assert WINDOW_BYTES <= len(taken) * 10_000 <= WINDOW_BYTES + 20_000
+
+
 async def test_a_status_with_its_details_follows_the_last_message() -> None:
     async def refuse(_: Any, context: Any) -> None:
         await context.write(BytesValue(value=b"first"))

@@ -81,6 +81,25 @@ async def test_a_writer_waits_for_the_reader() -> None:
     call.cancel()
 
 
+async def test_without_waiting_a_handler_writes_as_far_as_there_is_room() -> None:
+    written: list[bool] = []
+    ended = asyncio.Event()
+
+    async def pour(_: Any, context: Any) -> None:
+        try:
+            written.extend(context.write_now(Int32Value(value=number)) for number in range(ROOM + 2))
+            await asyncio.Event().wait()
+        finally:
+            written.append(context.write_now(Int32Value()))
+            ended.set()
+
+    call = channel(pour).stream_stream("/s/Talk")()
+    assert [(await call.read()).value for _ in range(ROOM)] == list(range(ROOM))
+    assert written == [True] * ROOM + [False] * 2
+    call.cancel()
+    await ended.wait()
+
+
 async def test_a_writer_that_waits_is_told_when_the_call_ends() -> None:
     async def deaf(_: Any, __: Any) -> None:
         await asyncio.sleep(0.02)
