@@ -190,7 +190,7 @@ class AudioStreamService:
                 if ours and not ledger.moved:
                     self._places.keep(held.session_id, stream.principal.tenant_key, DETACHED_SECONDS)
                 await self._detach(ledger, held)
-            await ledger.close()
+            ledger.close()
 
     def _supersede(self, stream: AudioStream, held: Held) -> None:
         """Of a call's connections to this process the newest goes on."""

@@ -9,7 +9,7 @@ import collections
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -39,7 +39,7 @@ BATCH_COMMITS = Histogram(
 WAITING = Gauge("malha_store_commits_waiting", "Commits that are not durable yet.")
 
 _MOST_WAITING: Final = 20_000
-"""Commits beyond wait for a place. 500 calls for two minutes without a database."""
+"""Commits beyond are refused. Calls have one each: many times more than a process serves."""
 _MOST_IN_BATCH: Final = 250
 _PAUSES: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Seconds between attempts while the database is away."""
@@ -54,10 +54,33 @@ _SESSION: Final = (
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
-    rows: Rows
-    done: asyncio.Future[None]
-    """Cancelled where nobody waits any more."""
+class Pending:
+    """What is to be stored: ``make`` gives it when its turn comes. ``done`` is told once: None when it is stored, or why it cannot be."""
+
+    make: Callable[[], Rows]
+    done: Callable[[MalhaError | None], None]
+    began: float
+    late: asyncio.TimerHandle | None = None
+    """Ends it at its deadline."""
+    rows: Rows | None = None
+    over: bool = False
+
+    def end(self, error: MalhaError | None) -> None:
+        """It is stored, or cannot be."""
+        if self.over:
+            return
+        self.withdraw()
+        if error is None:
+            COMMIT_SECONDS.observe(time.monotonic() - self.began)
+        self.done(error)
+
+    def withdraw(self) -> None:
+        """Nobody waits any more: it may be stored or not."""
+        if not self.over:
+            self.over = True
+            if self.late is not None:
+                self.late.cancel()
+            WAITING.dec()
 
 
 class GroupCommit:
@@ -68,8 +91,7 @@ class GroupCommit:
         self._session = bool(settings.database_direct_url) or not settings.database_pooler
         """Whether a connection is a session of its own, that can be malha_ingest for all its life."""
         self._connection: Connection | None = None
-        self._queue: collections.deque[_Waiting] = collections.deque()
-        self._places = asyncio.Semaphore(_MOST_WAITING)
+        self._queue: collections.deque[Pending] = collections.deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._away = False
@@ -88,7 +110,7 @@ class GroupCommit:
         self._task.cancel()
         await asyncio.wait([self._task])
         for waiting in self._queue:
-            _fail(waiting, Unavailable("the server stops", reason="STORE_UNAVAILABLE", retry_seconds=RETRY_SECONDS))
+            waiting.end(_stopping())
         self._drop_connection()
 
     async def commit(self, update: SessionUpdate, *, deadline_seconds: float = 60.0) -> None:
@@ -97,26 +119,39 @@ class GroupCommit:
         Raises SessionMoved if another process took the session over, InvalidArgument (UNSTORABLE) if PostgreSQL refuses a value, Unavailable
         if it stayed away until the deadline.
         """
-        if self._closing or self._task is None or self._task.done():
-            raise Unavailable("the server stops", reason="STORE_UNAVAILABLE", retry_seconds=RETRY_SECONDS)
-        began = time.monotonic()
-        rows = rows_of(update)
-        with WAITING.track_inprogress():
-            try:
-                async with asyncio.timeout(deadline_seconds):
-                    await self._places.acquire()
-                    try:
-                        await self._enqueue(_Waiting(rows, asyncio.get_running_loop().create_future()))
-                    finally:
-                        self._places.release()
-            except TimeoutError as error:
-                raise Unavailable("the database is away: try again", reason="STORE_UNAVAILABLE", retry_seconds=RETRY_SECONDS) from error
-        COMMIT_SECONDS.observe(time.monotonic() - began)
+        rows, stored = rows_of(update), asyncio.get_running_loop().create_future()
 
-    async def _enqueue(self, waiting: _Waiting) -> None:
-        self._queue.append(waiting)
-        self._wake.set()
-        await waiting.done
+        def done(error: MalhaError | None) -> None:
+            if stored.done():
+                return
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(error)
+
+        pending = self.submit(lambda: rows, done, deadline_seconds=deadline_seconds)
+        try:
+            await stored
+        finally:
+            pending.withdraw()
+
+    def submit(self, make: Callable[[], Rows], done: Callable[[MalhaError | None], None], *, deadline_seconds: float = 60.0) -> Pending:
+        """Store what ``make`` gives when its turn comes, which spares its caller a task. ``done`` is told the errors that `commit` raises.
+
+        Neither is called before this returns, and ``done`` may not raise.
+        """
+        loop = asyncio.get_running_loop()
+        pending = Pending(make, done, time.monotonic())
+        pending.late = loop.call_later(deadline_seconds, pending.end, _away())
+        WAITING.inc()
+        if self._closing or self._task is None or self._task.done():
+            loop.call_soon(pending.end, _stopping())
+        elif len(self._queue) >= _MOST_WAITING:
+            loop.call_soon(pending.end, _away())
+        else:
+            self._queue.append(pending)
+            self._wake.set()
+        return pending
 
     async def _write(self) -> None:
         try:
@@ -135,16 +170,17 @@ class GroupCommit:
             log.error(Event.RPC_DEFECT, cause=error)
             self._closing = True
             for waiting in self._queue:
-                _fail(waiting, Internal("the store's writer ended", reason="STORE_WRITER"))
+                waiting.end(Internal("the store's writer ended", reason="STORE_WRITER"))
         finally:
             await self._close_connection()
 
-    async def _store(self, batch: list[_Waiting]) -> None:
+    async def _store(self, batch: list[Pending]) -> None:
         """Make a batch durable, or fail of it what cannot be. Waits while the database is away."""
         attempt = 0
-        while batch := [waiting for waiting in batch if not waiting.done.done()]:
+        while rows := _rows(batch):
+            batch = list(rows)
             try:
-                self._resolve(batch, await self._send([waiting.rows for waiting in batch]))
+                self._resolve(rows, await self._send(rows.values()))
             except DATABASE_ERRORS as error:
                 told = as_malha_error(error)
                 if isinstance(told, Unavailable | DeadlineExceeded):
@@ -158,10 +194,10 @@ class GroupCommit:
                 )
             return
 
-    async def _store_halves(self, batch: list[_Waiting], error: MalhaError) -> None:
+    async def _store_halves(self, batch: list[Pending], error: MalhaError) -> None:
         """One of these values is refused: find it by halving."""
         if len(batch) == 1:
-            _fail(batch[0], error)
+            batch[0].end(error)
             return
         middle = len(batch) // 2
         await self._store(batch[:middle])
@@ -204,13 +240,10 @@ class GroupCommit:
         except asyncpg.PostgresError as error:
             log.warning(Event.STORE_PARTITIONS_FAILED, error=type(error).__name__)
 
-    def _resolve(self, batch: list[_Waiting], stored: set[tuple[uuid.UUID, int]]) -> None:
+    def _resolve(self, batch: Mapping[Pending, Rows], stored: set[tuple[uuid.UUID, int]]) -> None:
         BATCH_COMMITS.observe(len(batch))
-        for waiting in batch:
-            if waiting.rows.key not in stored:
-                _fail(waiting, SessionMoved("another process took this session over, or it is gone"))
-            elif not waiting.done.done():
-                waiting.done.set_result(None)
+        for waiting, rows in batch.items():
+            waiting.end(None if rows.key in stored else SessionMoved("another process took this session over, or it is gone"))
 
     def _tell_away(self, error: MalhaError) -> None:
         if not self._away:
@@ -229,6 +262,23 @@ class GroupCommit:
             self._connection = None
 
 
-def _fail(waiting: _Waiting, error: MalhaError) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(error)
+def _rows(batch: Iterable[Pending]) -> dict[Pending, Rows]:
+    """Of those that are still waited for; made once, however often they are sent. A defect in one ends it alone."""
+    found: dict[Pending, Rows] = {}
+    for waiting in batch:
+        if waiting.over:
+            continue
+        try:
+            waiting.rows = found[waiting] = waiting.rows or waiting.make()
+        except Exception as error:
+            log.error(Event.RPC_DEFECT, cause=error)
+            waiting.end(Internal("a defect of Malha; its log has the place"))
+    return found
+
+
+def _away() -> Unavailable:
+    return Unavailable("the database is away: try again", reason="STORE_UNAVAILABLE", retry_seconds=RETRY_SECONDS)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the server stops", reason="STORE_UNAVAILABLE", retry_seconds=RETRY_SECONDS)

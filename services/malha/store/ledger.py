@@ -10,10 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from malha.runtime.errors import MalhaError
-from malha.store.group_commit import GroupCommit
-from malha.store.session_updates import SessionMoved, SessionUpdate, StoredEvent, StoredSegment
+from malha.runtime import logs
+from malha.runtime.errors import Internal, MalhaError
+from malha.runtime.logs import Event
+from malha.store.group_commit import GroupCommit, Pending
+from malha.store.session_updates import Rows, SessionMoved, SessionUpdate, StoredEvent, StoredSegment, rows_of
 from malha.store.sessions import Held
+
+log = logs.get("store.ledger")
 
 COMMIT_SECONDS: Final = 120.0
 """How long PostgreSQL may be away before calls end, to be resumed."""
@@ -60,13 +64,17 @@ class Ledger(Generic[ProgressT]):
         self._waiting: deque[Entry] = deque()
         self._stored_seq = held.last_seq
         self._save = False
-        self._task: asyncio.Task[None] | None = None
+        self._pending: Pending | None = None
+        self._sent: tuple[list[Entry], ProgressT] | None = None
+        """What is being stored."""
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._failure: MalhaError | None = None
 
     @property
     def idle(self) -> bool:
         """Whether everything decided is stored."""
-        return self._task is None
+        return self._settled.is_set()
 
     @property
     def moved(self) -> bool:
@@ -89,40 +97,58 @@ class Ledger(Generic[ProgressT]):
         self._begin()
 
     def _begin(self) -> None:
-        if self._task is None and self._failure is None:  # after what could not be stored nothing else may be: it would leave a hole
-            self._task = asyncio.create_task(self._store(), name="ledger")
+        if self._settled.is_set() and self._failure is None:  # after what could not be stored nothing else may be: it would leave a hole
+            self._settled.clear()
+            self._submit()
+
+    def _submit(self) -> None:
+        self._pending = self._writer.submit(self._take, self._on_stored, deadline_seconds=COMMIT_SECONDS)
 
     async def settled(self) -> None:
         """Wait until everything decided is stored and told. Raises why it cannot be."""
-        while self._task is not None:
-            await asyncio.wait([self._task])
+        while not self._settled.is_set():
+            await self._settled.wait()
         if self._failure is not None:
             raise self._failure
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Store nothing more."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        if self._pending is not None:
+            self._pending.withdraw()
+        self._settled.set()
 
-    async def _store(self) -> None:
+    def _take(self) -> Rows:
+        """Everything decided until now."""
+        batch = list(self._waiting)
+        self._waiting.clear()
+        self._save = False
+        progress = self._progress()
+        self._sent = batch, progress
+        return rows_of(self._update(batch, progress))
+
+    def _on_stored(self, error: MalhaError | None) -> None:
+        if error is not None:
+            self._end(error)
+            return
+        assert self._sent is not None
+        batch, self.stored = self._sent
+        self._stored_seq = batch[-1].event.seq if batch else self._stored_seq
         try:
-            while self._waiting or self._save:
-                batch = list(self._waiting)
-                self._waiting.clear()
-                self._save = False
-                progress = self._progress()
-                await self._writer.commit(self._update(batch, progress), deadline_seconds=COMMIT_SECONDS)
-                self.stored = progress
-                self._stored_seq = batch[-1].event.seq if batch else self._stored_seq
-                for entry in batch:
-                    entry.tell()
-        except MalhaError as error:
-            self._failure = error
-            self._fail(error)
-        finally:
-            self._task = None
+            for entry in batch:
+                entry.tell()
+        except Exception as defect:
+            log.error(Event.RPC_DEFECT, cause=defect)
+            self._end(Internal("a defect of Malha; its log has the place"))
+            return
+        if self._waiting or self._save:
+            self._submit()
+        else:
+            self._settled.set()
+
+    def _end(self, error: MalhaError) -> None:
+        self._failure = error
+        self._settled.set()
+        self._fail(error)
 
     def _update(self, batch: list[Entry], progress: ProgressT) -> SessionUpdate:
         return SessionUpdate(

@@ -163,7 +163,7 @@ class SessionMachine(RuleBasedStateMachine):
     def process_dies(self) -> None:
         """What the owner has in hand is stored or not; nobody is told."""
         self.owners[-1].dead = True
-        self.world.run(self.owners[-1].ledger.close())
+        self.owners[-1].ledger.close()
 
     @rule()
     def detach(self) -> None:
@@ -270,7 +270,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for owner in getattr(self, "owners", []):
-            self.world.run(owner.ledger.close())
+            owner.ledger.close()
 
 
 async def _call(work: Any) -> None:

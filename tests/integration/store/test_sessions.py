@@ -9,7 +9,7 @@ import pytest
 
 from fakes.postgres import make_tenant
 from malha.audio.session_ids import new_session_id
-from malha.runtime.errors import FailedPrecondition, InvalidArgument, MalhaError, NotFound
+from malha.runtime.errors import FailedPrecondition, Internal, InvalidArgument, MalhaError, NotFound
 from malha.store import sessions as module
 from malha.store.database import Database
 from malha.store.group_commit import GroupCommit
@@ -105,6 +105,45 @@ async def test_what_was_told_is_replayed_to_the_next_owner_and_the_first_is_told
     assert second.seqs == [4]
     again = await sessions.resume(resumed.held.resume_token, tenant, "p", after_seq=0)
     assert [event.body["text"] for event in again.events] == ["one", "two", "three", "four, heard again"]
+
+
+async def test_a_call_whose_event_cannot_be_told_ends_alone(sessions: Sessions, writer: GroupCommit, tenant: uuid.UUID) -> None:
+    broken, other = Told(writer, await begin(sessions, tenant)), Told(writer, await begin(sessions, tenant))
+
+    def defect() -> None:
+        raise ValueError
+
+    broken.ledger.append(Entry(StoredEvent(broken.ledger.next_seq(), "transcript", {}, position=0), defect))
+    other.say("one")
+    await other.ledger.settled()
+    with pytest.raises(Internal):
+        await broken.ledger.settled()
+    assert [type(error) for error in broken.failures] == [Internal]
+    other.say("two")
+    await other.ledger.settled()
+    assert (other.seqs, other.failures) == ([1, 2], [])
+
+
+async def test_a_call_whose_state_cannot_be_stored_ends_alone(sessions: Sessions, writer: GroupCommit, tenant: uuid.UUID) -> None:
+    broken, other = Told(writer, await begin(sessions, tenant)), Told(writer, await begin(sessions, tenant))
+    broken.position = object()  # type: ignore[assignment]  # no JSON
+    broken.ledger.save()
+    other.say("one")
+    with pytest.raises(Internal):
+        await broken.ledger.settled()
+    await other.ledger.settled()
+    assert other.seqs == [1]
+
+
+async def test_a_closed_ledger_tells_nothing_more(sessions: Sessions, writer: GroupCommit, tenant: uuid.UUID) -> None:
+    told = Told(writer, await begin(sessions, tenant))
+    told.say("one")
+    told.ledger.close()
+    assert told.ledger.idle
+    other = Told(writer, await begin(sessions, tenant))
+    other.say("one")
+    await other.ledger.settled()
+    assert (told.seqs, told.failures) == ([], [])
 
 
 async def test_events_decided_while_others_are_stored_keep_their_order(sessions: Sessions, writer: GroupCommit, tenant: uuid.UUID) -> None:
