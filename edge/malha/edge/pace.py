@@ -12,7 +12,7 @@ PIECE_SECONDS, BUSY_PIECE_SECONDS = 0.1, 0.2
 """Size that small pieces are joined to, and how long a piece may wait for others."""
 SOME_SOCKETS = 100
 """From so many on, pieces of different calls come within one short beat often enough for it to pay."""
-SHORT_BEAT_SECONDS, BEAT_SECONDS = 0.002, 0.01
+SHORT_BEAT_SECONDS, BEAT_SECONDS = 0.002, 0.005
 """With some calls, and with many."""
 STAGGER = (1.0, 0.5, 0.75, 0.25)
 """Sizes of calls' first joined pieces, in turn: calls that began together would else all be heard in the same moment."""
