@@ -5,6 +5,7 @@ event's ``position``, to receiving the event. Load and servers share the machine
 """
 
 import datetime as dt
+import math
 import subprocess
 import sys
 import tempfile
@@ -24,11 +25,16 @@ from malha.bench.private_server import Running, private_server
 from malha.bench.spoken import spoken
 from malha.bench.websocket import Target
 from malha.runtime.errors import Unavailable
+from malha.runtime.standby import STANDBY_SECONDS
 
 SAMPLES = 120
 """Of memory over a run, at most about."""
 SLACK_SECONDS = 120.0
 """For opening, references and closing, beside the streaming itself."""
+
+
+SETTLE_SECONDS, LOOK_SECONDS, AT_REST_SHARE = 90.0, 2.0, 0.04
+"""How long a server may take to come to rest, between two looks, and the share of a CPU that is rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,8 @@ class Options:
     url: str = ""
     """Of a server that runs already, ``ws://...``; empty: one is started for the run."""
     token: str = ""
+    settle: bool = True
+    """Whether a server that is started for the run is at rest before it: its standbys load for some seconds."""
     pids: Mapping[str, int] = field(default_factory=dict)
     """Of that server's processes, ``edge`` and ``live``, to measure them."""
 
@@ -54,6 +62,7 @@ def run_live(options: Options, on_phase: Callable[[str], None] = lambda _: None)
         on_phase("starting the server")
         server = stack.enter_context(_server(options))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="malha-bench-")))
+        settled_seconds = _settled(server, on_phase) if options.settle and not options.url else None
         on_phase("making the audio")
         loop = audio_loop(server, stereo=options.stereo)
         audio = directory / "loop.pcm"
@@ -64,7 +73,7 @@ def run_live(options: Options, on_phase: Callable[[str], None] = lambda _: None)
         watch = Watch(server.pids, every_seconds=max(1.0, options.seconds / SAMPLES))
         generator = stack.enter_context(generator_process(load))
         result = watch.follow(generator, on_phase, options.seconds + SLACK_SECONDS)
-        return _report(options, loop, server, watch, result)
+        return _report(options, loop, server, watch, result) | {"settled_seconds": settled_seconds}
 
 
 @contextmanager
@@ -91,6 +100,20 @@ def _server(options: Options) -> Iterator[Running]:
     raise_file_limit()  # the servers inherit it
     with private_server(settings | {name: str(value) for name, value in limits.items()}) as server:
         yield server
+
+
+def _settled(server: Running, on_phase: Callable[[str], None]) -> float:
+    """Wait until all of a server that was started just now is at rest: its standbys load for some seconds. How long that took."""
+    on_phase("waiting until the server is at rest")
+    began, family = time.monotonic(), {"server": server.supervisor}
+    time.sleep(STANDBY_SECONDS)
+    used = -math.inf
+    while time.monotonic() - began < SETTLE_SECONDS:
+        before, used = used, sum(usage.sample(family).cpu_seconds.values())
+        if used - before < AT_REST_SHARE * LOOK_SECONDS:
+            break
+        time.sleep(LOOK_SECONDS)
+    return round(time.monotonic() - began, 1)
 
 
 def audio_loop(server: Running, *, stereo: bool) -> speech.Loop:

@@ -45,6 +45,7 @@ def live(
     ] = "",
     edge_pid: Annotated[int, typer.Option(help="Measure that server's edge process.", show_default=False)] = 0,
     live_pid: Annotated[int, typer.Option(help="Measure that server's live process.", show_default=False)] = 0,
+    settle: Annotated[bool, typer.Option(help="Wait first until the server that is started has loaded its standbys.")] = True,
     save: Save = None,
     json: Json = False,
 ) -> None:
@@ -61,7 +62,7 @@ def live(
     reports: list[dict[str, Any]] = []
     with status("starting") as spinner:
         for calls, milliseconds in points:
-            options = Options(calls, seconds, engine, milliseconds, stereo, pace_factor, url, _token(url, token), pids)
+            options = Options(calls, seconds, engine, milliseconds, stereo, pace_factor, url, _token(url, token), settle, pids)
             reports.append(run_live(options, lambda phase, calls=calls: spinner.update(f"{calls} calls: {phase}")))  # type: ignore[misc]  # a default binds the loop's value
     _finish(reports if curve else reports[0], live_table(reports), save, json=json)
 

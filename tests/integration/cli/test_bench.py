@@ -6,6 +6,7 @@ import pytest
 from integration.cli.program import run_malha
 
 from malha.bench.private_server import Running
+from malha.runtime.standby import STANDBY_SECONDS
 
 LIVE_KEYS = {"sessions", "seconds", "lost", "duplicated", "added_ms", "cpu_ms_per_audio_s", "rss_mb"}
 ASR_KEYS = {"engine", "sessions", "rtf", "final_ms", "wer", "files"}
@@ -31,6 +32,7 @@ def test_live_measures_calls_through_a_server_of_its_own(tmp_path: Path) -> None
     assert report["references"]["segments"] > 0
     assert report["engine"] == "null"
     assert report["unplaced"] == 0
+    assert report["settled_seconds"] >= STANDBY_SECONDS
     assert report["command"] == f"malha bench live --sessions 6 --seconds 4 --json --save {saved}"
     assert json.loads(saved.read_text()) == report
 
