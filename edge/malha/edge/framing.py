@@ -69,7 +69,9 @@ class Framer:
         if not size:
             return []
         if size >= self.piece_bytes or size % self._frame_bytes:
-            return [*self.flush(), self._piece(data, position)] if self._size else [self._piece(data, position)]
+            gathered = self.flush()
+            self.piece_bytes = self._full_bytes
+            return [*gathered, self._piece(data, position)]
         return self._join(data, position)
 
     def _piece(self, data: bytes, position: int | None) -> Piece:

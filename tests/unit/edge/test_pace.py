@@ -132,3 +132,9 @@ def test_only_the_first_piece_is_shorter() -> None:
     framer = Framer(frame_bytes=2, rate=16_000)
     framer.join_to(0.2, first=0.5)
     assert [bool(framer.add(bytes(1600))) for _ in range(6)] == [False, True, False, False, False, True]
+
+
+def test_pieces_larger_than_the_first_do_not_keep_it_short() -> None:
+    framer = Framer(frame_bytes=2, rate=16_000)
+    framer.join_to(0.2, first=0.5)
+    assert [bool(framer.add(bytes(3200))) for _ in range(5)] == [True, False, True, False, True]
