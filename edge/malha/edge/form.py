@@ -40,13 +40,14 @@ Part = Field | FileBegins | FileData
 class FormReader:
     """Fed with the body, tells its parts. What a part's name or a field holds is bounded; the file is not, its reader bounds it."""
 
-    def __init__(self, content_type: str) -> None:
-        """Raises UnsupportedMedia for anything but a multipart form."""
+    def __init__(self, content_type: str, noun: str = "recording") -> None:
+        """``noun``: what the file is. Raises UnsupportedMedia for anything but a multipart form."""
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not boundary:
-            raise UnsupportedMedia("send multipart/form-data with a part `file`, such as `curl -F file=@call.wav`")
+            raise UnsupportedMedia(f"send multipart/form-data with the {noun} as its part `file`, as `curl -F file=@FILE` does")
         self.complete = False
+        self._noun = noun
         self._parts: list[Part] = []
         self._header = [bytearray(), bytearray()]
         self._headers: dict[bytes, bytes] = {}
@@ -103,7 +104,7 @@ class FormReader:
             return
         self._files += 1
         if self._files > 1:
-            raise InvalidField(FILE, "one recording a request")
+            raise InvalidField(FILE, f"one {self._noun} a request")
         self._parts.append(FileBegins())
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -113,7 +114,7 @@ class FormReader:
         self._value += data[start:end]
         if len(self._value) > FIELD_BYTES:
             raise InvalidArgument(
-                f"a field of more than {FIELD_BYTES} bytes; the recording goes into the part `file`", reason="FIELD_TOO_LARGE"
+                f"a field of more than {FIELD_BYTES} bytes; the {self._noun} goes into the part `file`", reason="FIELD_TOO_LARGE"
             )
 
     def _on_part_end(self) -> None:

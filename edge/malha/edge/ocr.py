@@ -37,7 +37,7 @@ class DocumentUploads:
 
     async def read(self, request: Request) -> Response:
         """The endpoint. Its status is decided by the document's being one that can be read; of one page alone by that page."""
-        form = UploadForm(FIELDS, self._settings.max_upload_bytes)
+        form = UploadForm(FIELDS, self._settings.max_upload_bytes, "document")
 
         async def receive(token: str) -> Response:
             identity, media_type = metadata(token), wanted(request.headers.get("accept", ""))

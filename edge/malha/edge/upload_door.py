@@ -12,7 +12,7 @@ from malha.edge.calls import Tokens, bearer
 from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.replies import error_response
 from malha.edge.settings import EdgeSettings
-from malha.edge.upload_form import FORM_BYTES, UploadForm, too_large
+from malha.edge.upload_form import FORM_BYTES, UploadForm
 from malha.runtime import logs
 from malha.runtime.errors import MalhaError, ResourceExhausted
 from malha.runtime.logs import Event
@@ -35,7 +35,7 @@ class UploadDoor:
         """What ``receive(token)`` answers, or why the upload is refused: as far as can be said, before its body is read."""
         self._open += 1
         try:
-            return await receive(await self._admit(request))
+            return await receive(await self._admit(request, form))
         except MalhaError as error:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
             told = openai_error(error) if is_compatible(request.url.path) else error_response(error)
@@ -45,13 +45,13 @@ class UploadDoor:
         finally:
             self._open -= 1
 
-    async def _admit(self, request: Request) -> str:
+    async def _admit(self, request: Request, form: UploadForm) -> str:
         if self._open > self._settings.max_uploads:
             raise ResourceExhausted(
-                "this edge receives all the recordings it can", reason="TOO_MANY_UPLOADS", retry_seconds=2.0, quota="uploads"
+                f"this edge receives all the {form.noun}s it can", reason="TOO_MANY_UPLOADS", retry_seconds=2.0, quota="uploads"
             )
         if announced_bytes(request) > self._settings.max_upload_bytes + FORM_BYTES:
-            raise too_large(self._settings.max_upload_bytes)
+            raise form.too_large()
         token = bearer(request.headers.get("authorization", ""))
         await self._tokens.check(token)
         return token

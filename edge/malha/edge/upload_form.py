@@ -29,8 +29,9 @@ Value = TypeVar("Value")
 class UploadForm:
     """One form on its way in, with one file and at most the fields named."""
 
-    def __init__(self, names: Sequence[str], most_bytes: int) -> None:
-        """``most_bytes`` bounds the file."""
+    def __init__(self, names: Sequence[str], most_bytes: int, noun: str = "recording") -> None:
+        """``most_bytes`` bounds the file; ``noun`` is what it is called."""
+        self.noun = noun
         self.received = False
         """Whether all of the body has come."""
         self._names = names
@@ -39,12 +40,12 @@ class UploadForm:
 
     async def parts(self, request: Request) -> AsyncGenerator[Part]:
         """The parts as they come. Raises BodyTooLarge, InvalidArgument for what is no whole form with a file, and what the body's reading raises."""
-        reader, size = FormReader(request.headers.get("content-type", "")), 0
+        reader, size = FormReader(request.headers.get("content-type", ""), self.noun), 0
         async with contextlib.aclosing(_body_of(request)) as body:
             async for data in body:
                 size += len(data)
                 if size > self._most_bytes + FORM_BYTES:
-                    raise too_large(self._most_bytes)
+                    raise self.too_large()
                 for part in reader.feed(data):
                     self._check(part)
                     yield part
@@ -64,9 +65,13 @@ class UploadForm:
             case FileData():
                 self._file_bytes = (self._file_bytes or 0) + len(part.content)
                 if self._file_bytes > self._most_bytes:
-                    raise too_large(self._most_bytes)
+                    raise self.too_large()
             case _:
                 pass
+
+    def too_large(self) -> BodyTooLarge:
+        """What a larger file is refused with."""
+        return BodyTooLarge(f"the {self.noun} is over {self._most_bytes:,} bytes", quota="max_upload_bytes")
 
 
 async def _body_of(request: Request) -> AsyncGenerator[bytes]:
@@ -81,10 +86,6 @@ async def _body_of(request: Request) -> AsyncGenerator[bytes]:
         except TimeoutError:
             raise DeadlineExceeded(f"no more of the body came for {BODY_SECONDS:g} s", reason="UPLOAD_STALLED") from None
         yield data
-
-
-def too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the recording is over {limit} bytes", quota="max_upload_bytes")
 
 
 def flag_of(fields: Mapping[str, str], name: str, default: str = "false") -> bool:

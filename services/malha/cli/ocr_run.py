@@ -5,10 +5,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from malha.cli.client import connected, sdk
+from malha.cli.option_names import told_by_options
 from malha.cli.output import EXIT_FAILURE, note, print_json_line, status
 from malha.cli.screen import printable
+
+_OPTIONS: Final = {"max_pages": "--max-pages"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ async def _read_all(files: Sequence[Path], options: OcrOptions, *, json: bool) -
             if len(files) > 1 and not json:
                 note(f"{file}:")
             try:
-                read = await _read(malha, file, options, json=json)
+                with told_by_options(_OPTIONS):
+                    read = await _read(malha, file, options, json=json)
             except sdk.InvalidRequest as error:  # this document; the next one may be fine
                 note(f"malha: {file}: {error}" if len(files) > 1 else f"malha: {error}")
                 read = False

@@ -1,11 +1,11 @@
 """What is wrong with a field of Synthesize's contract, told by the option of ``malha say`` that sets it."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from malha.cli import option_names
 from malha.cli.client import sdk
 from malha.runtime.errors import InvalidArgument
 
@@ -14,21 +14,19 @@ MOST_REFERENCE_BYTES: Final = 4_128_768
 """What the contract takes of `reference_audio`."""
 
 _OPTIONS: Final = {"reference_audio": REFERENCE, "consent_id": "--consent", "sample_rate_hertz": "--sample-rate"}
-_PLAIN: Final = "voice|language|speed|format"
-"""Fields named as their options; as these are words too, they are meant only behind `open.` or between back-ticks."""
-_FIELD: Final = re.compile(rf"`?\b(?:open\.)?(?:format\.)?({'|'.join(_OPTIONS)})\b`?|`({_PLAIN})`|\bopen\.({_PLAIN})\b")
+_WORDS: Final = ("voice", "language", "speed", "format")
 
 
 @contextmanager
 def told_by_options() -> Iterator[None]:
     """Have errors of the server name options, not fields."""
     try:
-        yield
+        with option_names.told_by_options(_OPTIONS, _WORDS):
+            yield
     except sdk.MalhaError as error:
-        message = _FIELD.sub(_option, error.message)
-        if "open.reference_audio" in error.violations and REFERENCE not in message:
-            message = f"{REFERENCE}: {message}"
-        error.message, error.args = message, (message,)
+        if "open.reference_audio" in error.violations and REFERENCE not in error.message:
+            error.message = f"{REFERENCE}: {error.message}"
+            error.args = (error.message,)
         raise
 
 
@@ -44,8 +42,3 @@ def read_reference(file: Path) -> bytes:
             reason="REFERENCE_TOO_LARGE",
         )
     return content
-
-
-def _option(field: re.Match[str]) -> str:
-    name = field[1] or field[2] or field[3]
-    return _OPTIONS.get(name, f"--{name}")

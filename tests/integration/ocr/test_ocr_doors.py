@@ -119,6 +119,11 @@ async def test_without_a_file_or_a_token_nothing_is_read(edge: RunningEdge) -> N
     async with edge.client() as http:
         assert error(await http.post(OCR, files={"languages": (None, "pt")})) == (400, "MISSING_FILE")
         assert error(await http.post(OCR, content=SCAN)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+        wrong = [{"files": [("file", SCAN), ("file", SCAN)]}, {"files": {"document": SCAN}}, {"content": SCAN}]
+        wrong += [{"files": {"file": bytes(size)}} for size in (3_000_001, 4_000_000)]
+        for body in wrong:
+            message = (await http.post(OCR, **body)).json()["error"]["message"]
+            assert "document" in message, "and not a recording"
         assert (await http.get(OCR)).status_code == 405
     async with edge.client(token="") as http:
         assert error(await http.post(OCR, files={"file": SCAN})) == (401, "TOKEN_MISSING")
@@ -193,6 +198,9 @@ async def test_the_program_prints_text_or_json(client: Client, tmp_path: Path) -
     done = await asyncio.to_thread(ocr, str(locked), str(file))
     assert (done.returncode, done.stdout) == (1, "Primeira página.\n\nCPF [CPF]\n")
     assert f"malha: {locked}: the PDF needs a password" in done.stderr
+    locked.write_bytes(pdf([b""] * 30))
+    done = await asyncio.to_thread(ocr, str(locked))
+    assert (done.returncode, done.stderr.count("ask for its first ones by --max-pages")) == (1, 1)
     done = await asyncio.to_thread(ocr, str(file), "-l", "tlh")
     assert done.returncode == 1
     assert done.stderr.startswith("malha: engine rapidocr")
