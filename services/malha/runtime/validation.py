@@ -1,7 +1,8 @@
 """The rules written in the contracts (protovalidate), enforced once, where a message enters a process."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -9,6 +10,9 @@ from google.protobuf.message import Message
 from protovalidate import ValidationError, Validator
 
 from malha.runtime.errors import InvalidArgument
+
+_LEAST: Final = frozenset({"string.min_len", "bytes.min_len", "repeated.min_items"})
+_ANY_OF: Final = re.compile(r"\^\[([^\]]+)\]\*\$")
 
 _validator = Validator()
 
@@ -18,7 +22,7 @@ def validate(message: Message) -> None:
     try:
         _validator.validate(message)
     except ValidationError as error:
-        violations = {_path(violation.proto): _words(violation.proto, message.DESCRIPTOR) for violation in error.violations}
+        violations = {_path(violation.proto): _words(violation, message.DESCRIPTOR) for violation in error.violations}
         raise _invalid(violations) from None
 
 
@@ -75,12 +79,16 @@ def _invalid(violations: dict[str, str]) -> InvalidArgument:
 
 def _words(violation: Any, descriptor: Any) -> str:
     """What is wrong: protovalidate's words, but for rules whose words do not say what would be right."""
-    field = _field(descriptor, _names(violation))
-    if field is not None and field.enum_type is not None and violation.rule_id == "enum.not_in":
+    told, field = violation.proto, _field(descriptor, _names(violation.proto))
+    if told.rule_id in _LEAST and violation.rule_value == 1:
+        return "is required"
+    if told.rule_id == "string.pattern" and (characters := _ANY_OF.fullmatch(violation.rule_value)):
+        return f"may only have these characters: {characters[1]}"
+    if field is not None and field.enum_type is not None and told.rule_id == "enum.not_in":
         return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
-    if field is not None and field.message_type is not None and violation.rule_id == "required":
+    if field is not None and field.message_type is not None and told.rule_id == "required":
         return f"is required: {', '.join(part.name for part in field.message_type.fields)}"
-    words: str = violation.message or violation.rule_id
+    words: str = told.message or told.rule_id
     return words
 
 
