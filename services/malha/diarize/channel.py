@@ -153,7 +153,7 @@ class Channel:
             told = self._told_seconds.get(voice, 0.0)
             if seconds >= PRINT_SECONDS and (seconds >= 2 * told or (last and seconds != told)):
                 self._told_seconds[voice] = seconds
-                found.append(VoicePrint(voice + 1, embedding, seconds))
+                found.append(VoicePrint(voice + 1, embedding, self._spoken_seconds(voice)))
         return found
 
     def _close(self, stretches: Iterable[Stretch]) -> list[Job]:
@@ -208,6 +208,15 @@ class Channel:
             return []
         cosines = np.array([self._prints[index] for index in indices]) @ self._voices.means.T
         return spans_of(stretch, [self._windows[index] for index in indices], cosines)
+
+    def _spoken_seconds(self, voice: int) -> float:
+        """Speech in the windows of a voice; where they overlap it counts once."""
+        frames = until = 0
+        for window, label in zip(self._windows, self._labels, strict=True):
+            if label == voice:
+                frames += max(0, window.end - max(window.start, until))
+                until = max(until, window.end)
+        return round(frames * FRAME_SECONDS, 3)
 
     def _window_seconds(self) -> Array:
         return np.array([_seconds(window) for window in self._windows], np.float32)

@@ -100,7 +100,7 @@ def _message(speaker: Speaker) -> api.Speaker:
         speaker_id=speaker.speaker_id,
         consent_id=speaker.consent_id,
         customer_id=speaker.customer_id,
-        speech=duration(speaker.speech_seconds),
+        speech=duration(round(speaker.speech_seconds, 3)),
         model=speaker.model,
         create_time=created,
     )

@@ -57,6 +57,8 @@ class Session:
         self._store = store
         self._frames = 0
         self._turns: dict[tuple[int, int], Turn] = {}
+        self._labels: dict[int, int] = {}
+        """The number a voice is told by: of a recording the first that speaks is `S1`, whatever was thought before."""
         self._channels = [_Channel(opening.rate) for _ in range(opening.channels)]
         for number, channel in enumerate(self._channels):
             tasks.create_task(self._label(number, channel), name="diarize-channel")
@@ -152,7 +154,9 @@ class Session:
 
     def _speaker(self, channel: int, speaker: int) -> str:
         """The label: of several channels each has one speaker."""
-        return f"S{channel + speaker}" if speaker else ""
+        if not speaker:
+            return ""
+        return f"S{channel + speaker if channel else self._labels.setdefault(speaker, len(self._labels) + 1)}"
 
     async def _send(self, response: api.DiarizeResponse) -> None:
         """Send once there is room. A client that has stopped reading must not hold its place for ever."""

@@ -33,6 +33,19 @@ LEVEL_FRAMES: Final = 50
 """Frames with voice that tell how loud a channel's speech is."""
 
 
+STEADY: Final = 2.0
+"""Anybody's louder moments are more than so many times as loud as the quieter ones; those of a hum, a hiss or a tone are not."""
+
+
+def is_steady(samples: npt.NDArray[np.int16]) -> bool:
+    """Whether a whole recording is one even sound, which the detector may take for a voice."""
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    if not len(frames):
+        return True
+    quiet, loud = np.percentile(frames.astype(np.float32).std(axis=1), (10, 90))
+    return bool(loud <= quiet * STEADY)
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Speech from frame ``start`` up to ``end``."""

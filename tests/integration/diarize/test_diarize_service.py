@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,12 +13,14 @@ import pytest
 import pytest_asyncio
 from conftest import AUTHORIZED, TOKEN
 
+from fakes.diarize_engine import NullDiarizeEngine
 from fakes.serving import served
 from fakes.talkers import RATE, Talkers, pause
 from malha.api.common.v1 import media_pb2
 from malha.api.diarize.v1 import diarize_pb2 as api
 from malha.api.diarize.v1.diarize_pb2_grpc import DiarizeServiceStub
 from malha.bench.der import Talk, errors
+from malha.diarize.engine import DiarizationConfig, Turn, VoicePrint
 from malha.diarize.engines.resemblyzer import ResemblyzerEngine
 from malha.diarize.service import DiarizeService
 from malha.diarize.settings import DiarizeSettings
@@ -67,7 +70,7 @@ class Labelled:
 class Client:
     """A server with Diarize alone, and calls to it."""
 
-    def __init__(self, stub: DiarizeServiceStub, engine: ResemblyzerEngine) -> None:
+    def __init__(self, stub: DiarizeServiceStub, engine: Any) -> None:
         self.stub = stub
         self.engine = engine
 
@@ -170,6 +173,26 @@ async def test_no_more_speakers_than_asked_for(client: Client, talkers: Talkers)
     samples, _ = talkers.dialogue()
     found = await client.label(pieces(samples), max_speakers=1)
     assert {turn.speaker for turn in found.turns.values()} == {"S1"}
+
+
+class _Renaming(NullDiarizeEngine):
+    """Whose third voice speaks first, then its second: the first one was given up."""
+
+    async def diarize(self, config: DiarizationConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Turn | VoicePrint]:
+        async for _ in audio:
+            pass
+        for number, voice in enumerate((3, 2, 3), 1):
+            yield Turn(number, 1, voice, float(number), number + 1.0)
+
+
+async def test_who_speaks_first_is_the_first(tmp_path: Path) -> None:
+    settings = RuntimeSettings(
+        _env_file=None, data_dir=tmp_path, grpc_port=0, admin_port=0, api_tokens=(f"default:{TOKEN}",), drain_seconds=1
+    )
+    engine, diarize = _Renaming(), DiarizeSettings(_env_file=None)
+    async with served([DiarizeService(engine, diarize, None)], settings) as server, grpc.aio.insecure_channel(server.target) as channel:
+        found = await Client(DiarizeServiceStub(channel), engine).label(pieces(pause(4.0)), background=True)
+    assert [found.turns[number].speaker for number in (1, 2, 3)] == ["S1", "S2", "S1"]
 
 
 async def test_nobody_speaks(client: Client) -> None:

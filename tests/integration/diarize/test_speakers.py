@@ -118,6 +118,8 @@ async def test_an_enrolled_speaker_is_recognised_and_nobody_else_is(callers: tup
     found = await acme.matches(samples, truth)
     assert (found["ana"].top, found["rui"].top) == ("ana", "")
     assert found["ana"].score > found["rui"].score
+    for name, match in found.items():
+        assert seconds(match.speech) == pytest.approx(sum(end - start for start, end, who in truth if who == name), rel=0.3)
     assert [each.speaker_id for each in found["rui"].all] == ["ana"]
     assert all(not match.all for match in (await globex.matches(samples, truth)).values()), "another tenant knows nobody"
 
@@ -165,6 +167,10 @@ async def test_what_cannot_be_enrolled_says_why(callers: tuple[Caller, Caller], 
         error = await refusal(acme.enroll("ana", audio))
         assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
         assert list(error.violations) == ["audio"]
+    hiss = np.random.default_rng(1).normal(0, 2000, 10 * RATE).astype(np.int16)
+    tone = (9000 * np.sin(np.arange(10 * RATE) * 0.1)).astype(np.int16)
+    for even in (hiss, tone):
+        assert (await refusal(acme.enroll("ana", wav(even)))).reason == "NO_SPEECH"
     quiet = np.concatenate([voice[: 2 * RATE], pause(10.0)])
     assert (await refusal(acme.enroll("ana", wav(quiet)))).reason == "NO_SPEECH"
     without = await refusal(acme.enroll("ana", wav(voice), consent=""))

@@ -18,6 +18,7 @@ from malha.diarize.engines.resemblyzer_messages import WorkerOptions
 from malha.diarize.engines.resemblyzer_questions import Questions, Waiting
 from malha.diarize.engines.resemblyzer_weights import COMMAND, PACKAGE, find
 from malha.diarize.settings import DiarizeSettings
+from malha.diarize.speech import is_steady
 from malha.diarize.windows import WINDOW_FRAMES, Window
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.host import EngineHost, HostOptions
@@ -76,8 +77,10 @@ class ResemblyzerEngine:
 
     async def listen(self, pcm: bytes) -> Voices:
         """Hear a recording whole. Its speakers are counted as in any other."""
-        channel = Channel()
-        jobs = [*channel.hear(np.frombuffer(pcm, "<i2")), *channel.finish()]
+        channel, samples = Channel(), np.frombuffer(pcm, "<i2")
+        if is_steady(samples):
+            return Voices(0.0, None, 0)
+        jobs = [*channel.hear(samples), *channel.finish()]
         if not jobs:
             return Voices(channel.speech_seconds, None, 0)
         prints = await self._questions.prints(jobs, background=False)
