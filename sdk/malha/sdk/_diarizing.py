@@ -10,11 +10,11 @@ from malha.sdk._connection import Connection
 from malha.sdk._format import make_format
 from malha.sdk._source import AudioInput, AudioSource, is_whole
 from malha.sdk._stream import EventStream
-from malha.sdk._wav import read_wav, wav_of
+from malha.sdk._wav import MOST_WAV_BYTES, is_wav, read_wav, wav_of
 from malha.sdk.diarization import Diarization, DiarizationSettings, DiarizationStream, EnrolledSpeaker
+from malha.sdk.errors import InvalidRequest
 
 _PIECE_BYTES = 262_144
-_RIFF = b"RIFF"
 
 
 class Diarizing:
@@ -62,7 +62,7 @@ class Diarizing:
         """
         if is_whole(audio):
             content = await _content(audio)
-            pcm, sample_rate, channels = read_wav(content) if content.startswith(_RIFF) else (content, sample_rate, channels)
+            pcm, sample_rate, channels = read_wav(content) if is_wav(content) else (content, sample_rate, channels)
             audio = pcm
         wanted = make_format("pcm16", sample_rate, channels)
         settings = DiarizationSettings(format=wanted, max_speakers=max_speakers, identify=identify, background=True)
@@ -84,7 +84,9 @@ class Diarizing:
         Raises InvalidRequest (``reason``: TOO_SHORT, TOO_LONG, NO_SPEECH, SEVERAL_VOICES), OSError, and MalhaError.
         """
         content = await _content(audio)
-        wav = content if content.startswith(_RIFF) else wav_of(content, sample_rate)
+        wav = content if is_wav(content) else wav_of(content, sample_rate)
+        if len(wav) > MOST_WAV_BYTES:
+            raise InvalidRequest(f"the audio is over {MOST_WAV_BYTES:,} bytes: send 6 to 60 s of one speaker", reason="TOO_LONG")
         return await labels.enroll(self._connection, speaker_id, wav, consent_id, customer_id)
 
     async def speakers(self) -> tuple[EnrolledSpeaker, ...]:

@@ -59,8 +59,7 @@ def head_of(audio: AudioSource) -> bytes:
     if isinstance(audio, bytes | bytearray | memoryview):
         return bytes(audio[:_HEAD_BYTES])
     if isinstance(audio, str | os.PathLike):
-        with Path(audio).open("rb") as file:
-            return file.read(_HEAD_BYTES)
+        return _head_of_path(Path(audio))
     if isinstance(audio, io.BufferedIOBase | io.RawIOBase) and audio.seekable():
         start = audio.tell()
         head = audio.read(_HEAD_BYTES) or b""
@@ -74,7 +73,8 @@ def size_of(audio: AudioSource) -> int | None:
     if isinstance(audio, bytes | bytearray | memoryview):
         return memoryview(audio).nbytes
     if isinstance(audio, str | os.PathLike):
-        return Path(audio).stat().st_size
+        path = Path(audio)
+        return path.stat().st_size if path.is_file() else None
     return None
 
 
@@ -95,6 +95,14 @@ def _pieces(audio: Iterable[bytes] | bytes | bytearray | memoryview | str | os.P
     if isinstance(audio, str | os.PathLike):
         return _read_path(Path(audio), size)
     return _read_file(audio, size) if _is_file(audio) else audio  # type: ignore[return-value]  # what is no file is an iterable
+
+
+def _head_of_path(path: Path) -> bytes:
+    path.stat()
+    if path.is_fifo():
+        return b""  # what is read of a pipe is gone
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
 
 
 def _is_file(audio: object) -> TypeGuard[BinaryReader]:

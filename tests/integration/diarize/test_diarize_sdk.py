@@ -64,6 +64,17 @@ async def test_what_cannot_be_sent_is_refused_here(place: tuple[str, str]) -> No
     async with Malha(*place) as malha:
         with pytest.raises(InvalidRequest):
             await malha.diarize(b"RIFF and nothing else")
+        for compressed in (b"OggS", b"fLaC", b"ID3\x04", b"\x1aE\xdf\xa3", bytes(4) + b"ftypM4A "):
+            for asked in (
+                malha.diarize(compressed + bytes(20 * RATE)),
+                malha.enroll("ana", compressed + bytes(20 * RATE), consent_id="c1"),
+            ):
+                with pytest.raises(InvalidRequest) as refused:
+                    await asked
+                assert refused.value.reason == "UNSUPPORTED_FORMAT", "as samples it is noise"
+        with pytest.raises(InvalidRequest) as refused:
+            await malha.enroll("ana", np.zeros(300 * RATE, np.int16).tobytes(), consent_id="c1")
+        assert refused.value.reason == "TOO_LONG"
         with pytest.raises(InvalidRequest):
             async for _ in malha.diarize_live([b"\0"]):
                 pass

@@ -1,5 +1,6 @@
 import asyncio
 import io
+import os
 import threading
 import time
 
@@ -42,6 +43,18 @@ def test_size(tmp_path):
     (tmp_path / "a").write_bytes(CONTENT)
     assert size_of(tmp_path / "a") == size_of(CONTENT) == size_of(memoryview(CONTENT).cast("H")) == len(CONTENT)
     assert size_of(io.BytesIO(CONTENT)) is None
+
+
+async def test_a_pipe_is_read_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(CONTENT,))
+    writer.start()
+    try:
+        assert (head_of(pipe), size_of(pipe)) == (b"", None)
+        assert b"".join(await taken(pipe)) == CONTENT
+    finally:
+        writer.join()
 
 
 async def test_whole_audio_is_paced_as_it_would_be_spoken():
