@@ -30,7 +30,7 @@ def diarize(
     """Tell who speaks when in recordings, by a running server. Of two channels each is a speaker."""
     from malha.cli.diarize_run import run_diarize
 
-    run_diarize(files, max_speakers, target, identify=identify, json=json)
+    raise typer.Exit(run_diarize(files, max_speakers, target, identify=identify, json=json))
 
 
 @app.command(

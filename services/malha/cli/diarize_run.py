@@ -4,20 +4,24 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from malha.cli.client import connected, sdk
-from malha.cli.output import note, print_json, print_json_line, print_table
+from malha.cli.option_names import told_by_options
+from malha.cli.output import EXIT_FAILURE, note, print_json, print_json_line, print_table, status
 from malha.cli.screen import printable
+from malha.runtime.errors import InvalidArgument
+
+_OPTIONS: Final = {"speaker_id": "SPEAKER", "consent_id": "--consent", "customer_id": "--customer"}
 
 
-def run_diarize(files: Sequence[Path], max_speakers: int | None, target: str | None, *, identify: bool, json: bool) -> None:
-    """Label and print one file after the other. Raises InvalidArgument for one that is no audio, and what the SDK raises."""
-    asyncio.run(_diarize_all(files, max_speakers, target, identify=identify, json=json))
+def run_diarize(files: Sequence[Path], max_speakers: int | None, target: str | None, *, identify: bool, json: bool) -> int:
+    """Label and print one file after the other; the exit status: 1 where one was refused. Raises what the SDK raises."""
+    return asyncio.run(_diarize_all(files, max_speakers, target, identify=identify, json=json))
 
 
 def run_enroll(speaker: str, file: Path, consent: str, customer: str, target: str | None, *, json: bool) -> None:
-    """Enrol. Raises as `run_diarize`."""
+    """Enrol. Raises InvalidArgument for a file that is no audio, and what the SDK raises."""
     kept = asyncio.run(_enroll(speaker, file, consent, customer, target))
     if json:
         print_json(_speaker(kept))
@@ -44,19 +48,31 @@ def run_delete(speaker: str, target: str | None, *, json: bool) -> None:
         note(f"{printable(speaker)}: forgotten")
 
 
-async def _diarize_all(files: Sequence[Path], max_speakers: int | None, target: str | None, *, identify: bool, json: bool) -> None:
-    from malha.bench.playback import read_recording  # noqa: PLC0415 - PyAV takes a while to load
-
+async def _diarize_all(files: Sequence[Path], max_speakers: int | None, target: str | None, *, identify: bool, json: bool) -> int:
+    code = 0
     async with connected(target) as malha:
         for file in files:
-            recording = read_recording(file)
-            result = await malha.diarize(
-                recording.pcm(), sample_rate=recording.rate, channels=recording.channels, max_speakers=max_speakers, identify=identify
-            )
+            try:
+                result = await _diarize(malha, file, max_speakers, identify=identify)
+            except (InvalidArgument, sdk.InvalidRequest) as error:  # this recording; the next one may be fine
+                note(f"malha: {file}: {error}" if len(files) > 1 and isinstance(error, sdk.InvalidRequest) else f"malha: {error}")
+                code = EXIT_FAILURE
+                continue
             if json:
                 print_json_line(_as_json(file, result))
             else:
                 _print(file, result, name_it=len(files) > 1)
+    return code
+
+
+async def _diarize(malha: sdk.Malha, file: Path, max_speakers: int | None, *, identify: bool) -> sdk.Diarization:
+    from malha.bench.playback import read_recording  # noqa: PLC0415 - PyAV takes a while to load
+
+    with status(f"listening to {printable(file.name)}"):
+        recording = read_recording(file)
+        return await malha.diarize(
+            recording.pcm(), sample_rate=recording.rate, channels=recording.channels, max_speakers=max_speakers, identify=identify
+        )
 
 
 def _print(file: Path, result: sdk.Diarization, *, name_it: bool) -> None:
@@ -91,7 +107,8 @@ async def _enroll(speaker: str, file: Path, consent: str, customer: str, target:
     from malha.bench.speech import RATE, decode  # noqa: PLC0415 - PyAV takes a while to load
 
     async with connected(target) as malha:
-        return await malha.enroll(speaker, decode(file).tobytes(), consent_id=consent, customer_id=customer, sample_rate=RATE)
+        with told_by_options(_OPTIONS):
+            return await malha.enroll(speaker, decode(file).tobytes(), consent_id=consent, customer_id=customer, sample_rate=RATE)
 
 
 async def _list(target: str | None) -> tuple[sdk.EnrolledSpeaker, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 import orjson
 
+from malha.cli.output import counted
 from malha.cli.smoke_picture import WORD, picture
 from malha.runtime.auth import TOKEN_FILE
 from malha.runtime.errors import Unavailable
@@ -165,7 +166,7 @@ class _Server:
             raise _FailedError("the stream ended without [DONE]")
         if not pieces:
             raise _FailedError("a stream without text")
-        return f"{pieces} pieces, then [DONE]"
+        return f"{counted(pieces, 'piece')}, then [DONE]"
 
     @staticmethod
     def _is_text(event: str) -> bool:

@@ -40,6 +40,21 @@ def test_a_recording_that_is_refused_does_not_keep_the_next_from_being_transcrib
     assert [json.loads(line)["file"] for line in done.stdout.splitlines()] == [str(speech)]
 
 
+def test_nor_does_one_keep_the_next_from_being_labelled(malha: Run, speech: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no audio at all")
+    done = malha("diarize", str(bad), str(speech), "--json")
+    assert (done.returncode, done.stderr) == (1, f"malha: {bad} is not readable audio\n")
+    [told] = map(json.loads, done.stdout.splitlines())
+    assert (told["file"], told["speakers"]) == (str(speech), ["S1"])
+
+
+def test_what_is_wrong_with_a_speaker_is_told_by_options(malha: Run, speech: Path) -> None:
+    done = malha("speakers", "enroll", "Ana Maria", str(speech), "--consent", "")
+    assert done.returncode == 1
+    assert done.stderr == "malha: SPEAKER: may only have these characters: 0-9A-Za-z._:@-; --consent: is required\n"
+
+
 def test_call_shows_the_transcript_and_its_figures(malha: Run, speech: Path) -> None:
     done = malha("call", str(speech))
     assert done.returncode == 0, done.stderr
