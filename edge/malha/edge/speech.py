@@ -16,7 +16,7 @@ from malha.edge.errors import InvalidField, ServiceAway
 from malha.edge.fields import Fields
 from malha.edge.messages import MAX_INT32
 from malha.edge.settings import EdgeSettings
-from malha.runtime.errors import DeadlineExceeded, MalhaError
+from malha.runtime.errors import DeadlineExceeded, MalhaError, ResourceExhausted
 from malha.runtime.mesh import Mesh
 
 FORMATS = {
@@ -86,6 +86,7 @@ class _Speaking:
 
     def __init__(self, call: Bidi, requests: list[api.SynthesizeRequest]) -> None:
         self._call = call
+        self._characters = sum(len(request.text.text) for request in requests)
         self._sender = asyncio.create_task(self._send(requests), name="edge-speech")
 
     async def begin(self) -> tuple[api.Opened, bytes]:
@@ -95,11 +96,21 @@ class _Speaking:
             kind = event.WhichOneof("event")
             if kind == "opened":
                 opened = event.opened
+                self._check(opened.max_characters)
             elif kind == "audio":
                 return opened, event.audio.content
             elif kind == "closed":
                 return opened, b""
         raise ServiceAway("the service ended the speech without a word: try again")
+
+    def _check(self, most: int) -> None:
+        """Raises ResourceExhausted for a text of which the end would not be spoken: told later, it could only cut the audio short."""
+        if 0 < most < self._characters:
+            raise ResourceExhausted(
+                f"a text may have {most:,} characters, this one has {self._characters:,}: send it in parts",
+                reason="TEXT_TOO_LONG",
+                quota="stream_characters",
+            )
 
     async def audio(self, first: bytes) -> AsyncIterator[bytes]:
         """The audio from the first piece on. What goes wrong now can only cut the answer short."""

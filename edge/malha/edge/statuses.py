@@ -37,6 +37,7 @@ BY_CODE = {
 }
 
 BY_REASON = {
+    "AUDIO_TOO_LONG": Row(413, 4413),
     "BODY_TOO_LARGE": Row(413, 1009),
     "STATE_TOO_LARGE": Row(413, 4413),
     "CALL_BEHIND": Row(503, 4408, retryable=True),
@@ -53,11 +54,13 @@ BY_REASON = {
     "PAGE_TIMEOUT": Row(422, 4422),
     "PAGE_TOO_LARGE": Row(413, 4413),
     "READER_SLOW": Row(503, 4408, retryable=True),
+    "TEXT_TOO_LONG": Row(413, 4413),
     "TOO_LONG": Row(413, 4413),
     "TOO_MANY_PAGES": Row(413, 4413),
     "UNEXPECTED_BINARY": Row(400, 1003),
     "UNSUPPORTED_FORMAT": Row(415, 4415),
     "UNSUPPORTED_MEDIA_TYPE": Row(415, 4415),
+    "UPLOAD_TOO_LARGE": Row(413, 4413),
     "UPLOAD_STALLED": Row(408, 4408, retryable=True),
     "WRONG_MEDIA_TYPE": Row(415, 4415),
 }

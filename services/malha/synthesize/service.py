@@ -132,6 +132,7 @@ class SynthesizeService:
             voice=_voice_message(voice),
             format=media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=output.sample_rate_hertz, channels=1),
             licence=can.licence,
+            max_characters=self._settings.synthesize_max_characters,
         )
 
 

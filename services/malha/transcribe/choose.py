@@ -25,14 +25,14 @@ def make_engine(settings: TranscribeSettings) -> TranscribeEngine:
 
 
 def choose(settings: TranscribeSettings) -> str:
-    """The engine's name: as set; ``auto`` is Whisper where its packages and a local model are, else the embedded recogniser."""
+    """The engine's name: as set; ``auto`` is Whisper where models are placed, or its packages and a local model are, else the embedded recogniser."""
     if settings.transcribe_engine != AUTO:
         return settings.transcribe_engine
     return WHISPER if _has_whisper(settings) else POCKETSPHINX
 
 
 def _has_whisper(settings: TranscribeSettings) -> bool:
-    return find_spec("ctranslate2") is not None and (settings.placement_file is not None or find_model(settings) is not None)
+    return settings.placement_file is not None or (find_spec("ctranslate2") is not None and find_model(settings) is not None)
 
 
 def _routed(settings: TranscribeSettings) -> RoutedEngine:

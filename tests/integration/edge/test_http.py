@@ -71,6 +71,13 @@ async def test_raw_speech_names_its_rate(edge: RunningEdge) -> None:
             assert len(answer.content) > 1000
 
 
+async def test_a_text_that_is_too_long_is_not_spoken_in_part(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        answer = await client.post(TTS, json={"text": "Good morning. " * 8000, "language": "en"})
+    assert reason(answer) == (413, "TEXT_TOO_LONG")
+    assert answer.json()["error"]["retryable"] is False
+
+
 async def test_bad_speech(edge: RunningEdge) -> None:
     async with edge.client() as client:
         for body, told in (

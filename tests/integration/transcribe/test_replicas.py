@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 
 from malha.bench.whisper_weights import build_whisper
 from malha.runtime.errors import FailedPrecondition, Unavailable
+from malha.transcribe import choose
 from malha.transcribe.choose import make_engine
 from malha.transcribe.engine import Hypothesis, RecognitionConfig, TranscribeEngine
 from malha.transcribe.engines.faster_whisper import Device, FasterWhisperEngine, FasterWhisperSettings
@@ -170,6 +171,14 @@ async def test_placement_says_what_runs(tiny: Path, tmp_path: Path) -> None:
         assert len(workers) >= 3  # and the processes that stand by
     finally:
         await engine.close()
+
+
+async def test_a_placement_is_not_passed_by_where_whisper_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "find_spec", lambda _: None)
+    for routing in (False, True):
+        settings = TranscribeSettings(_env_file=None, placement_file=tmp_path / "none.toml", smart_routing_enabled=routing)
+        with pytest.raises(FailedPrecondition, match=r"none\.toml"):
+            make_engine(settings)
 
 
 async def test_a_placed_model_that_is_not_here_names_the_command(tmp_path: Path) -> None:

@@ -227,8 +227,11 @@ class Opened(_message.Message):
     VOICE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
     licence: _builtins.str
     """The licence of the model's weights, where the engine knows it. `CPML-1.0 (non-commercial)` limits what the speech may be used for."""
+    max_characters: _builtins.int
+    """Most characters the stream may have spoken; more end it with RESOURCE_EXHAUSTED (TEXT_TOO_LONG)."""
     @_builtins.property
     def engine(self) -> _media_pb2.Engine:
         """Who speaks."""
@@ -248,10 +251,11 @@ class Opened(_message.Message):
         voice: Global___Voice | None = ...,
         format: _media_pb2.AudioFormat | None = ...,
         licence: _builtins.str = ...,
+        max_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "voice", b"voice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "licence", b"licence", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "licence", b"licence", "max_characters", b"max_characters", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -228,6 +228,11 @@ class Opened(betterproto2.Message):
     The licence of the model's weights, where the engine knows it. `CPML-1.0 (non-commercial)` limits what the speech may be used for.
     """
 
+    max_characters: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    Most characters the stream may have spoken; more end it with RESOURCE_EXHAUSTED (TEXT_TOO_LONG).
+    """
+
 
 default_message_pool.register_message("malha.api.synthesize.v1", "Opened", Opened)
 
