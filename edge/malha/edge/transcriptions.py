@@ -21,6 +21,7 @@ from malha.edge.settings import EdgeSettings
 from malha.edge.upload_door import UploadDoor
 from malha.edge.upload_form import flag_of
 from malha.edge.uploads import Asked, Upload
+from malha.runtime.errors import Unavailable
 from malha.runtime.mesh import Mesh
 
 JSON, TEXT, VERBOSE = "json", "text", "verbose_json"
@@ -70,7 +71,10 @@ def opening(fields: Mapping[str, str]) -> api.Open:
 
 
 def answer_of(transcript: Mapping[str, Any], fields: Mapping[str, str]) -> Response:
-    """A transcript of ours in the form that was asked for."""
+    """A transcript of ours in the form that was asked for. Raises Unavailable where all that was said was lost: this form has no place to say so."""
+    lost = [warning for warning in transcript["warnings"] if warning["segment_id"]]
+    if lost and not transcript["segments"]:
+        raise Unavailable(lost[0]["message"], reason=lost[0]["reason"])
     form = _format(fields)
     if form == TEXT:
         return PlainTextResponse(transcript["text"] + "\n")

@@ -26,7 +26,7 @@ class TranscribeOptions:
 
 
 def run_transcribe(files: Sequence[Path], options: TranscribeOptions, *, json: bool) -> int:
-    """Transcribe and print one file after the other; the exit status: 1 where one was refused. Raises what the SDK raises."""
+    """Transcribe and print one file after the other; the exit status: 1 where one was refused or all of it lost. Raises what the SDK raises."""
     return asyncio.run(_transcribe_all(files, options, json=json))
 
 
@@ -40,6 +40,8 @@ async def _transcribe_all(files: Sequence[Path], options: TranscribeOptions, *, 
                 note(f"malha: {file}: {error}" if len(files) > 1 else f"malha: {error}")
                 code = EXIT_FAILURE
                 continue
+            if _is_lost(result):
+                code = EXIT_FAILURE
             if json:
                 print_json_line(_as_json(file, result))
             else:
@@ -69,8 +71,15 @@ def _print(file: Path, result: sdk.Transcription, *, name_it: bool, words: bool)
             print("    " + "  ".join(f"{printable(word.text)} {word.start_seconds:.2f}" for word in segment.words))
     for warning in result.warnings:
         note(f"malha: {warning.reason}: {warning.message}")
-    if not result.segments:
+    if _is_lost(result):
+        note(f"malha: nothing of {file} could be recognised")
+    elif not result.segments:
         note(f"malha: nothing is said in {file}")
+
+
+def _is_lost(result: sdk.Transcription) -> bool:
+    """Whether something is said, and none of it could be recognised."""
+    return not result.segments and any(warning.segment_id for warning in result.warnings)
 
 
 def _as_json(file: Path, result: sdk.Transcription) -> dict[str, Any]:
