@@ -127,11 +127,12 @@ class Ledger(Generic[ProgressT]):
         return rows_of(self._update(batch, progress))
 
     def _on_stored(self, error: MalhaError | None) -> None:
+        sent, self._sent, self._pending = self._sent, None, None
         if error is not None:
             self._end(error)
             return
-        assert self._sent is not None
-        batch, self.stored = self._sent
+        assert sent is not None, "it was taken before it was stored"
+        batch, self.stored = sent
         self._stored_seq = batch[-1].event.seq if batch else self._stored_seq
         try:
             for entry in batch:
