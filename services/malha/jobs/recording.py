@@ -41,12 +41,16 @@ class Recording:
         self._principal = Principal(str(tenant), secrets.token_urlsafe(32), tenant, f"job:{job}", frozenset({STREAM}))
         self._segments: dict[str, StoredSegment] = {}
         self._warnings: dict[str, str] = {}
+        self._lost: api.Warning | None = None
         self._summary = api.Summary()
         self._known_seconds: float | None = None
         self.progress = 0.0
 
     async def transcribe(self, path: Path) -> Transcribed:
-        """Hand the file over and wait for the last of its segments. Raises what Audio says, Unavailable where it says nothing, OSError."""
+        """Hand the file over and wait for the last of its segments.
+
+        Raises what Audio says, Unavailable where it says nothing or all that was said was lost, OSError.
+        """
         current_principal.set(self._principal)
         metadata = (("authorization", f"Bearer {self._principal.token}"),)
         call: Any = self._channel.stream_stream(
@@ -65,9 +69,12 @@ class Recording:
                 task.cancel()
             call.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        said = [segment for segment in self._segments.values() if segment.text]
+        if self._lost is not None and not said:
+            raise Unavailable(self._lost.message, reason=self._lost.reason)
         return Transcribed(
             self._opening.SerializeToString(),
-            [segment for segment in self._segments.values() if segment.text],
+            said,
             self._summary.duration.ToNanoseconds() / 1e9,
             [{"reason": reason, "message": message} for message, reason in self._warnings.items()],
         )
@@ -94,13 +101,19 @@ class Recording:
             match response.WhichOneof("event"):
                 case "transcript":
                     self._take(response.transcript.segment)
-                case "warning" if len(self._warnings) < _MOST_WARNINGS:
-                    self._warnings[response.warning.message] = response.warning.reason
+                case "warning":
+                    self._warn(response.warning)
                 case "summary":
                     self._summary = response.summary
                 case "closed":
                     return
         raise Unavailable("Audio ended the recording without a word", reason="SERVICE_AWAY")
+
+    def _warn(self, warning: api.Warning) -> None:
+        if warning.segment_id:
+            self._lost = warning
+        if len(self._warnings) < _MOST_WARNINGS:
+            self._warnings[warning.message] = warning.reason
 
     def _take(self, segment: transcript_pb2.Segment) -> None:
         known = self._segments.get(segment.id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -22,8 +23,9 @@ from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
 from malha.store.tenants import Tenants
-from malha.transcribe.engine import Capabilities
+from malha.transcribe.engine import Capabilities, Hypothesis, RecognitionConfig
 from malha.transcribe.engines.null import NullEngine
+from malha.transcribe.errors import RemoteRefused
 from malha.transcribe.settings import TranscribeSettings
 
 
@@ -62,6 +64,15 @@ async def test_a_recogniser_that_is_away_is_tried_again_and_then_given_up(
         assert (job.status, job.reason, job.attempts) == (api.JOB_STATUS_FAILED, "ENGINE_AWAY", QUICK.job_attempts)
         engine.away = False
         assert (await jobs.until(await jobs.transcribe())).status == api.JOB_STATUS_DONE
+
+
+async def test_a_recording_of_which_nothing_can_be_recognised_is_tried_again_and_not_taken_for_silence(
+    settings: RuntimeSettings, database: Database, store: StoreSettings
+) -> None:
+    engine = Refused(TranscribeSettings(_env_file=None))
+    async with serving(settings, database, store, engine=engine) as jobs:
+        job = await jobs.until(await jobs.transcribe())
+        assert (job.status, job.reason, job.attempts) == (api.JOB_STATUS_FAILED, "REMOTE_REFUSED", QUICK.job_attempts)
 
 
 async def test_a_running_job_stops_within_a_second_of_its_cancelling(
@@ -315,6 +326,16 @@ class Refusing(NullEngine):
 
     def check(self, language: str, model: str) -> Capabilities:
         raise UnsupportedLanguage("none")
+
+
+class Refused(NullEngine):
+    """Takes calls, and recognises nothing of them."""
+
+    async def recognise(self, config: RecognitionConfig, audio: AsyncIterator[bytes]) -> AsyncIterator[Hypothesis]:
+        async for _ in audio:
+            pass
+        raise RemoteRefused("a wrong key")
+        yield
 
 
 class Away(NullEngine):
