@@ -30,6 +30,8 @@ GRANULARITIES: Final = {"segment": "segment", "word": "word"}
 TIMES: Final = "timestamp_granularities[]"
 OPENAI_MODELS: Final = frozenset({"", "whisper-1"})
 """What clients of OpenAI name because they must: the recogniser's default."""
+LOST: Final = "Malha-Lost"
+"""The header that tells how many utterances of an answer could not be recognised, where some could not."""
 FIELDS: Final = ("model", "language", "prompt", "response_format", "temperature", "stream", TIMES)
 """``prompt`` and ``temperature`` change nothing: Malha decides them by what was said before, and by how sure a text is."""
 
@@ -71,10 +73,17 @@ def opening(fields: Mapping[str, str]) -> api.Open:
 
 
 def answer_of(transcript: Mapping[str, Any], fields: Mapping[str, str]) -> Response:
-    """A transcript of ours in the form that was asked for. Raises Unavailable where all that was said was lost: this form has no place to say so."""
+    """A transcript of ours in the form that was asked for, which has no place to say what was lost. Raises Unavailable where all was."""
     lost = [warning for warning in transcript["warnings"] if warning["segment_id"]]
     if lost and not transcript["segments"]:
         raise Unavailable(lost[0]["message"], reason=lost[0]["reason"])
+    answer = _in_form(transcript, fields)
+    if lost:
+        answer.headers[LOST] = str(len(lost))
+    return answer
+
+
+def _in_form(transcript: Mapping[str, Any], fields: Mapping[str, str]) -> Response:
     form = _format(fields)
     if form == TEXT:
         return PlainTextResponse(transcript["text"] + "\n")

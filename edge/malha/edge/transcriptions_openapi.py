@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from malha.edge.form import FILE
 from malha.edge.schemas import Schema
-from malha.edge.transcriptions import FORMATS, GRANULARITIES, TIMES
+from malha.edge.transcriptions import FORMATS, GRANULARITIES, LOST, TIMES
 
 _TEXT: Final[Schema] = {"type": "string"}
 _SECONDS: Final[Schema] = {"type": "number"}
@@ -45,6 +45,7 @@ def paths() -> dict[str, dict[str, Any]]:
     """The operation, by path and verb."""
     answer = {
         "description": "The transcript.",
+        "headers": {LOST: {"schema": {"type": "integer"}, "description": "How many utterances could not be recognised; not there: none."}},
         "content": {"application/json": {"schema": _TRANSCRIPTION}, "text/plain": {"schema": _TEXT}},
     }
     failure = {"description": "An error, in OpenAI's form.", "content": {"application/json": {}}}

@@ -6,6 +6,7 @@ that wait again, so a restart of the recogniser delays finals and loses none.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,8 @@ log = logs.get("audio.recogniser")
 BACKOFF_SECONDS = (0.05, 0.05, 0.25)
 RETRY_SECONDS = 0.25
 FINISH_SECONDS = 1.0
+AWAY_SECONDS = 15.0
+"""How long a recogniser may fail on a recording of which it has recognised nothing: whoever waits for it is told that it is away."""
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Audio that may wait for finals on one channel: over it, the call's audio is not read."""
 PIECE_BYTES = 512 * 1024
@@ -94,6 +97,7 @@ class ChannelRecogniser:
         self._settled = asyncio.Event()
         self._call: Any = None
         self._finishing = False
+        self._patient_until: float | None = None
         self._task: asyncio.Task[None] | None = None
         self.opened = api.Opened()
 
@@ -277,6 +281,7 @@ class ChannelRecogniser:
             if utterance is not None:
                 self._listener.partial(utterance, response.partial)
         elif kind == "final":
+            self._patient_until = math.inf
             utterance = self._by_ordinal.pop(response.final.utterance, None)
             if utterance is not None:
                 self._settle(utterance, partial(self._listener.final, utterance, response.final))
@@ -290,7 +295,10 @@ class ChannelRecogniser:
         utterance = self._by_ordinal.pop(failed.utterance, None)
         if utterance is None:
             return
-        if failed.retryable and self._loop.time() < utterance.deadline:
+        now = self._loop.time()
+        if self._patient_until is None:
+            self._patient_until = now + AWAY_SECONDS if self._config.background else math.inf
+        if failed.retryable and now < min(utterance.deadline, self._patient_until):
             self._loop.call_later(RETRY_SECONDS, self._again, utterance)
             return
         self._settle(utterance, partial(self._listener.failed, utterance, failed.reason, failed.message))
