@@ -306,6 +306,13 @@ async def test_a_drawing_that_unpacks_without_end_fails_its_page_alone(tmp_path:
         assert (await client.read(encoded(drawn(["bom dia"]), "PNG"))).lines == ["bom dia"]
 
 
+async def test_a_page_that_needs_too_much_memory_names_the_limit(tmp_path: Path) -> None:
+    async with serving(tmp_path, ocr_decoder_memory_bytes=256 << 20) as client:
+        (failed,) = (await client.read(flate_bomb_pdf(600))).failed
+    assert failed.reason == "ENGINE_CRASHED"
+    assert "MALHA_OCR_DECODER_MEMORY_BYTES" in failed.message
+
+
 async def until_read(client: Client) -> None:
     """Until a lost client's place is given to another."""
     async with asyncio.timeout(DEADLINE):

@@ -6,7 +6,7 @@ from malha.ocr.documents.messages import Arrange, Blocks, DecodeLimits, Describe
 from malha.ocr.errors import PageTimeout
 from malha.ocr.settings import OcrSettings
 from malha.ocr.turns import Turns
-from malha.runtime.errors import DeadlineExceeded
+from malha.runtime.errors import DeadlineExceeded, EngineCrashed
 from malha.runtime.host import EngineHost, HostOptions
 from malha.runtime.starting import Starting
 
@@ -67,3 +67,5 @@ class Documents:
             return await self._turns.call(item)
         except DeadlineExceeded:
             raise PageTimeout.over(self._page_seconds, "decode") from None
+        except EngineCrashed:
+            raise EngineCrashed("it cannot be decoded: it needs more than MALHA_OCR_DECODER_MEMORY_BYTES, or is broken") from None
