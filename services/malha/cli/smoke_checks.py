@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from malha.cli.output import counted
 from malha.cli.smoke_picture import WORD, picture
 from malha.runtime.auth import TOKEN_FILE
-from malha.runtime.errors import Unavailable
+from malha.runtime.errors import InvalidArgument, Unavailable
 from malha.runtime.settings import MalhaSettings, RuntimeSettings
 
 CHECK_SECONDS: Final = 120.0
@@ -77,13 +78,11 @@ def token_of_this_machine() -> str:
 
 
 async def checks(url: str, token: str, *, health_only: bool = False) -> AsyncIterator[Check]:
-    """Each check as it ends. Raises Unavailable if no server answers at ``url``."""
+    """Each check as it ends. Raises InvalidArgument where ``url`` is no address, Unavailable if no server answers there."""
     ca = RuntimeSettings().tls_ca
     verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca)) if ca is not None else True
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(
-        base_url=url.rstrip("/"), headers=headers, timeout=CHECK_SECONDS, trust_env=False, verify=verify
-    ) as client:
+    async with httpx.AsyncClient(base_url=_address(url), headers=headers, timeout=CHECK_SECONDS, trust_env=False, verify=verify) as client:
         server = _Server(client)
         yield await server.check("health", server.health)
         if health_only:
@@ -93,6 +92,17 @@ async def checks(url: str, token: str, *, health_only: bool = False) -> AsyncIte
         yield await server.check("tts", server.speak, "synthesize")
         yield await server.check("asr", server.hear, "transcribe")
         yield await server.check("ocr", server.read, "ocr")
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets, or a port, that are none
+        known = False
+    if not known:
+        raise InvalidArgument("--url takes the address of an edge, such as http://127.0.0.1:8000", reason="INVALID_URL")
+    return url.rstrip("/")
 
 
 class _Server:

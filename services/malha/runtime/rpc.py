@@ -174,5 +174,7 @@ class Handlers:
 
 def _absent(service: str, method: str) -> Unimplemented:
     return Unimplemented(
-        f"{service}/{method} is not in this version of Malha", reason="NOT_IN_THIS_VERSION", metadata={"service": service, "method": method}
+        f"{service}/{method} is not served here: its mode leaves it out, or this version of Malha has none",
+        reason="NOT_IN_THIS_VERSION",
+        metadata={"service": service, "method": method},
     )

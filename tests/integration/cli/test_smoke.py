@@ -48,6 +48,15 @@ def test_no_server_and_no_token_are_one_line(tmp_path: Path) -> None:
     assert keyless.stderr.strip() == "malha: there is no token for that server: set MALHA_TOKEN, or start one with: malha up"
 
 
+@pytest.mark.parametrize(
+    "url", ["nonsense", "127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://[", "http://127.0.0.1:99999", "http://here:there"]
+)
+def test_what_is_no_address_is_told_so(url: str, tmp_path: Path) -> None:
+    refused = run_malha(tmp_path, "smoke-test", "--url", url, "--health")
+    assert refused.returncode
+    assert refused.stderr == "malha: --url takes the address of an edge, such as http://127.0.0.1:8000\n"
+
+
 def test_core_serves_calls_and_leaves_the_rest_out(tmp_path: Path) -> None:
     with private_server({"MALHA_TRANSCRIBE_ENGINE": "null", "MALHA_MODE": "core"}) as running:
         capabilities = httpx.get(f"{running.url}/api/v1/health", timeout=30, trust_env=False).json()["capabilities"]
@@ -57,6 +66,9 @@ def test_core_serves_calls_and_leaves_the_rest_out(tmp_path: Path) -> None:
         done = run_malha(tmp_path, "smoke-test", "--url", running.url, MALHA_TOKEN=running.token)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.splitlines()[-1].split()[:2] == ["ocr", "absent"]
+        (tmp_path / "call.wav").write_bytes(_speech())
+        left_out = run_malha(tmp_path, "diarize", str(tmp_path / "call.wav"), "--target", running.grpc, MALHA_TOKEN=running.token)
+        assert "is not served here: its mode leaves it out" in left_out.stderr
 
 
 def _speech() -> bytes:
