@@ -72,13 +72,13 @@ def pull(names: Names = None, accept_licence: Accepted = None, json: Json = Fals
 )
 def path(name: Name, json: Json = False) -> None:
     """Where a model lies on this machine's disk."""
-    from malha.models.catalogue import files_of, find, full_name
+    from malha.models.catalogue import find, full_name
     from malha.models.store import ModelStore
     from malha.runtime.errors import NotFound
 
     found = ModelStore().find(name)
     if found is None:
-        known = full_name(name) if files_of(full_name(name)) is not None else find(name).name
+        known = find(name).name
         raise NotFound(f"{known} is not on this machine: malha models pull {known}", reason="MODEL_NOT_LOCAL")
     if json:
         print_json({"name": full_name(name), "path": str(found)})

@@ -111,6 +111,9 @@ async def test_what_is_not_here_names_the_command(machine: Machine) -> None:
     unknown = await machine.run("pull", "whisper/smal")
     assert (unknown.code, unknown.out) == (1, "")
     assert "there are whisper/small, " in unknown.err
+    nowhere = await machine.run("path", "whisper/smal")
+    assert (nowhere.code, nowhere.out) == (1, "")
+    assert "there are whisper/small, " in nowhere.err
     misspelt = await machine.run("pull", "whisper/small", "--accept-licence", "xtts/v1")
     assert "there are xtts/v2, " in misspelt.err
     assert not machine.hub.requests
