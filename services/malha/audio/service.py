@@ -158,7 +158,9 @@ class AudioStreamService:
             opened = await call.open()
         finally:
             await call.close()
-        teller.opened(opened_message(opened, config, str(resumed.held.session_id), VERSION))
+        message = opened_message(opened, config, str(resumed.held.session_id), VERSION)
+        message.resume_from, message.resume_from_frame = call.resumed_from
+        teller.opened(message)
         for event in resumed.events:
             await teller.again(replayed(event))
 

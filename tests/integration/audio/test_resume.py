@@ -161,7 +161,11 @@ async def test_mute_and_hold_outlive_the_connection(site: Site) -> None:
 async def test_after_the_end_the_last_events_can_still_be_had(site: Site) -> None:
     call = await site.call(conversation(8))
     await call.connect()
+    await call.send(8 * RATE)
+    await asyncio.sleep(1.1)  # acks come by the clock
+    await call.send(RATE)
     await call.finish()
+    assert call.keep, "it let go of audio, and must not be asked for it"
     seqs, call.last_seq, call.durable, call.closed = call.seqs, 2, [], False
     await call.connect()
     await call.over()

@@ -160,11 +160,13 @@ async def test_a_server_that_is_stopped_is_left_for_the_next_one(site: Site, set
     expected = await uninterrupted(site, pcm)
     first, second = await site.server(), await site.server()
     told: list = []
+    stopped = asyncio.Event()
     async with Wire(first.port).laid() as wire, Malha(wire.target, TOKEN) as malha, asyncio.timeout(120):
-        call = malha.live(spoken(pcm))
+        call = malha.live(spoken(pcm, until=stopped))  # a call that ends before its server does needs no other
         await call.__aenter__()
         await listen(call, told, lambda event: isinstance(event, Final))
         stopping = asyncio.create_task(first.server.stop())
+        stopping.add_done_callback(lambda _: stopped.set())
         wire.port = second.port
         await listen(call, told)
         await stopping
