@@ -66,6 +66,15 @@ def words(text: str, marks: list[Mark]) -> list[str]:
 # Voices
 
 
+async def test_what_is_spoken_is_the_same_after_every_start() -> None:
+    starts = []
+    for _ in range(2):
+        async with running() as fresh:
+            starts.append(await spoken(fresh, config("en-us+f2", "en"), "A voice with breath in it."))
+        await asyncio.sleep(1.1)  # the library would seed its noise by the second
+    assert np.array_equal(starts[0][0], starts[1][0])
+
+
 async def test_it_tells_what_it_can(engine: EspeakEngine) -> None:
     can = engine.capabilities
     assert (can.name, can.sample_rate_hertz, can.cloning) == ("espeak", 22_050, False)

@@ -80,6 +80,7 @@ class EspeakLibrary:
         )
         if self.sample_rate_hertz <= 0:
             raise EspeakError("espeak-ng cannot read its data")
+        self._library.espeak_ng_SetRandSeed(1)  # it took the time of day: voices with breath in them would differ from start to start
         # A voice is found by the name of its file, which for en-gb is `en`.
         self._files = {next(_languages(voice)): _file_name(voice) for voice in self._voices(None)}
         self._callback = _Callback(self._on_audio)  # kept: the library holds a bare pointer to it
@@ -145,6 +146,7 @@ class EspeakLibrary:
 def _load() -> ctypes.CDLL:
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_Initialize.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_Info.argtypes = [ctypes.c_void_p]
     library.espeak_Info.restype = ctypes.c_char_p
     library.espeak_SetSynthCallback.argtypes = [_Callback]
