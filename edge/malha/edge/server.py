@@ -134,7 +134,7 @@ class _Uvicorn(uvicorn.Server):
 async def serve(settings: EdgeSettings, runtime: RuntimeSettings, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set, then drain."""
     server, serving = EdgeServer(settings, runtime), asyncio.Event()
-    admin = Admin(settings.admin_port, serving.is_set)
+    admin = Admin(settings.admin_port, serving.is_set, "MALHA_EDGE_ADMIN_PORT")
     try:
         port = await server.start()
         serving.set()

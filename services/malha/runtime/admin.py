@@ -23,16 +23,14 @@ class _QuietHandler(WSGIRequestHandler):
 class Admin:
     """Serves metrics and probes until closed."""
 
-    def __init__(self, port: int, ready: Callable[[], bool]) -> None:
-        """Bind ``port`` (0: a free one). Raises FailedPrecondition if it is taken."""
+    def __init__(self, port: int, ready: Callable[[], bool], setting: str = "MALHA_ADMIN_PORT") -> None:
+        """Bind ``port`` (0: a free one), which ``setting`` names. Raises FailedPrecondition if it is taken."""
         self._ready = ready
         self._metrics = make_wsgi_app()
         try:
             self._server: WSGIServer = make_server(HOST, port, self._answer, handler_class=_QuietHandler)
         except OSError:
-            raise FailedPrecondition(
-                f"admin port {port} is taken: stop what uses it, or set MALHA_ADMIN_PORT", reason="PORT_TAKEN"
-            ) from None
+            raise FailedPrecondition(f"admin port {port} is taken: stop what uses it, or set {setting}", reason="PORT_TAKEN") from None
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
         self._thread.start()

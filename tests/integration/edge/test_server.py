@@ -172,16 +172,17 @@ async def test_the_process_serves_and_drains_on_sigterm(tmp_path: Path) -> None:
                 await process.wait()
 
 
-async def test_the_process_says_in_one_line_that_its_port_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["MALHA_EDGE_PORT", "MALHA_EDGE_ADMIN_PORT"])
+async def test_the_process_says_in_one_line_that_its_port_is_taken(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = await start_process(tmp_path, MALHA_EDGE_PORT=port, MALHA_LOG_LEVEL="ERROR")
+        process = await start_process(tmp_path, **{setting: port, "MALHA_LOG_LEVEL": "ERROR"})
         assert process.stderr is not None
         told = (await process.stderr.read()).decode()
         assert await process.wait() == 78
         assert told.count("\n") == 1
         assert f"port {port}" in told
-        assert "MALHA_EDGE_PORT" in told
+        assert f"set {setting}\n" in told
 
 
 async def test_a_wrong_setting_is_told_in_one_line(tmp_path: Path) -> None:
