@@ -69,7 +69,8 @@ def warning_json(reason: str, message: str) -> bytes:
 
 
 def segment_fields(segment: transcript_pb2.Segment) -> Json:
-    """A segment; what the engine does not know is null."""
+    """A segment; what the engine does not know is null. `engine` and `model` stand only where several engines recognise one call."""
+    engine = {"engine": segment.engine.name, "model": segment.engine.model} if segment.HasField("engine") else {}
     return {
         "id": segment.id,
         "revision": segment.revision,
@@ -80,6 +81,7 @@ def segment_fields(segment: transcript_pb2.Segment) -> Json:
         "confidence": _confidence(segment),
         "language": segment.language or None,
         "words": [_word(word) for word in segment.words],
+        **engine,
     }
 
 

@@ -93,6 +93,8 @@ _SEGMENT: Schema = {
         "speaker": _UNKNOWN_TEXT,
         "language": _UNKNOWN_TEXT,
         "words": {"type": "array", "items": _WORD},
+        "engine": {**_TEXT, "description": "Who recognised it; only where several engines recognise one call."},
+        "model": {**_TEXT, "description": "Of that engine."},
     },
 }
 _CHANNEL: Schema = {

@@ -41,20 +41,26 @@ class Transcript:
             self._segments[segment.id] = segment
 
     def json(self) -> dict[str, Any]:
-        """The answer of ``POST /api/v1/asr``. Segments stand in order of their start; those retracted (empty) are left out."""
+        """The answer of ``POST /api/v1/asr``. Segments stand in order of their start; those retracted (empty) are left out.
+
+        Its language and its engine are those of most of the text.
+        """
         segments = sorted(
             (segment for segment in self._segments.values() if segment.text), key=lambda segment: segment.start.ToNanoseconds()
         )
-        spoken = Counter[str]()
+        languages, engines = Counter[str](), Counter[tuple[str, str]]()
         for segment in segments:
-            spoken[segment.language] += len(segment.text)
-        language = spoken.most_common(1)[0][0] if spoken else ""
+            engine = segment.engine if segment.HasField("engine") else self._opened.engine
+            languages[segment.language] += len(segment.text)
+            engines[engine.name, engine.model] += len(segment.text)
+        language = next((most for most, _ in languages.most_common(1)), "")
+        engine_name, model = next((most for most, _ in engines.most_common(1)), (self._opened.engine.name, self._opened.engine.model))
         return {
             "text": " ".join(segment.text for segment in segments),
             "language": language or next(iter(self._opened.languages), None),
             "duration_sec": seconds(self._summary.duration),
-            "engine": self._opened.engine.name,
-            "model": self._opened.engine.model,
+            "engine": engine_name,
+            "model": model,
             "segments": [_placed(segment) for segment in segments],
             "channels": [channel_fields(channel) for channel in self._summary.channels],
             "warnings": self._warnings,

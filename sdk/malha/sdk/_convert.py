@@ -55,6 +55,7 @@ def _segment(segment: common.Segment) -> events.Segment:
         words=tuple(
             events.Word(word.text, seconds(word.start), seconds(word.end), word.confidence, word.speaker) for word in segment.words
         ),
+        engine=None if segment.engine is None else engine_from(segment.engine),
     )
 
 

@@ -80,6 +80,8 @@ class Segment:
     language: str = ""
     """BCP 47 tag it was recognised in."""
     words: tuple[Word, ...] = ()
+    engine: Engine | None = None
+    """Who recognised it, where several engines recognise one call; None: `Opened.engine`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

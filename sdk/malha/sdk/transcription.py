@@ -36,6 +36,7 @@ class Transcription:
     """Those with text, by start."""
     channels: tuple[ChannelTranscript, ...]
     engine: events.Engine
+    """That recognised most segments, where several do."""
     summary: events.Summary | None
     """The call's figures."""
     warnings: tuple[events.CallWarning, ...] = ()
@@ -71,13 +72,15 @@ def _result(
     segments = sorted((s for s in latest if s.text), key=lambda s: (s.start_seconds, s.channel))
     languages = Counter(s.language for s in segments if s.language)
     asked = opened.languages[0] if opened is not None and opened.languages else ""
+    first = opened.engine if opened is not None else events.Engine("", "")
+    engines = Counter(s.engine or first for s in segments)
     return Transcription(
         text=" ".join(s.text for s in segments),
         language=languages.most_common(1)[0][0] if languages else asked,
         duration_seconds=summary.duration_seconds if summary is not None else 0.0,
         segments=tuple(segments),
         channels=tuple(_channels(summary, segments)),
-        engine=opened.engine if opened is not None else events.Engine("", ""),
+        engine=engines.most_common(1)[0][0] if engines else first,
         summary=summary,
         warnings=tuple(warnings),
     )

@@ -82,6 +82,8 @@ class Segment:
     """Who speaks, where speakers are told apart: a label, or the name of an enrolled voice."""
     relabelled: bool = False
     """Of an amended one: only its speakers are others."""
+    engine: tuple[str, str, str] | None = None
+    """Name, version and model of who recognised it; None where it can be nobody but the call's engine."""
 
 
 @dataclass(frozen=True, slots=True)

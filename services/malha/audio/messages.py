@@ -73,7 +73,7 @@ def opened_message(opened: Opened, config: CallConfig, session_id: str, version:
     """The first event."""
     return api.Opened(
         session_id=session_id,
-        engine=media_pb2.Engine(name=opened.engine, version=opened.engine_version, model=opened.model),
+        engine=_engine(opened.engine, opened.engine_version, opened.model),
         clock_rate=opened.clock_rate,
         languages=opened.languages,
         vad=api.VadSettings(
@@ -132,6 +132,10 @@ def summary_message(figures: Figures, dropped_partials: int) -> api.Summary:
     )
 
 
+def _engine(name: str, version: str, model: str) -> media_pb2.Engine:
+    return media_pb2.Engine(name=name, version=version, model=model)
+
+
 def _state(segment: Segment) -> transcript_pb2.SegmentState.ValueType:
     if segment.amended:
         return transcript_pb2.SEGMENT_STATE_AMENDED
@@ -157,5 +161,6 @@ def _transcript(segment: Segment) -> api.Transcript:
             )
             for word in segment.words
         ],
+        engine=_engine(*segment.engine) if segment.engine is not None else None,
     )
     return api.Transcript(segment=message, latency=duration(segment.latency) if segment.latency is not None else None)

@@ -69,17 +69,24 @@ class Results:
             for word in final.words
         )
         confidence = final.confidence if final.HasField("confidence") else None
-        self._tell_final(utterance, final.text, confidence, final.language, words)
+        engine = (final.engine.name, final.engine.version, final.engine.model) if final.HasField("engine") else None
+        self._tell_final(utterance, final.text, confidence, final.language, words, engine)
 
     def _on_failed(self, utterance: Utterance, reason: str, message: str) -> None:
         self._figures.failed_segments += 1
         self._emit(
             Warned(reason, f"an utterance could not be recognised: {message}", utterance.context.id), self._timeline.received_through
         )
-        self._tell_final(utterance, "", None, "", ())
+        self._tell_final(utterance, "")
 
     def _tell_final(
-        self, utterance: Utterance, text: str, confidence: float | None, language: str, words: tuple[RecognisedWord, ...]
+        self,
+        utterance: Utterance,
+        text: str,
+        confidence: float | None = None,
+        language: str = "",
+        words: tuple[RecognisedWord, ...] = (),
+        engine: tuple[str, str, str] | None = None,
     ) -> None:
         context: OpenUtterance = utterance.context
         context.revision += 1
@@ -97,6 +104,7 @@ class Results:
             language=language,
             words=words,
             latency=time.monotonic() - context.arrived if self._live else None,
+            engine=engine,
         )
         if self._texts is not None:
             segment = self._texts.final(segment, context.decided_position)

@@ -36,6 +36,7 @@ def event_body(event: Segment | Gap) -> tuple[str, dict[str, Any]]:
         "latency": event.latency,
         "amended": event.amended,
         "speaker": event.speaker,
+        "engine": event.engine,
     }
 
 

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
-from conftest import AUTHORIZED, RunningServer, voice
+from conftest import AUTHORIZED, TOKEN, RunningServer, silence, voice
 
 from fakes.openai_server_faults import BROKEN, NEVER
+from fakes.talkers import wav
 from fakes.transcription_server import FakeTranscriptions
 from malha.api.common.v1 import media_pb2
 from malha.api.transcribe.v1 import transcribe_pb2 as api
@@ -17,6 +19,7 @@ from malha.api.transcribe.v1 import transcribe_pb2_grpc
 from malha.bench.whisper_weights import build_whisper
 from malha.runtime.errors import FailedPrecondition, NotFound, UnsupportedLanguage
 from malha.runtime.settings import RuntimeSettings
+from malha.sdk import Malha
 from malha.transcribe.choose import make_engine
 from malha.transcribe.engine import Hypothesis, RecognitionConfig
 from malha.transcribe.engines.faster_whisper import Device, FasterWhisperEngine, FasterWhisperSettings
@@ -171,6 +174,25 @@ async def test_a_stream_tells_who_would_and_each_final_who_did(tiny: Path, setti
     assert [finals[number].engine.name for number in (1, 2)] == ["faster-whisper", "openai"]
     assert finals[2].engine.model == "whisper-1"
     assert {model.name: model.engine.name for model in models} == {"tiny": "faster-whisper", "whisper-1": "openai"}
+
+
+async def test_so_does_each_segment_of_a_call(tiny: Path, settings: RuntimeSettings) -> None:
+    spoken = np.concatenate([voice(1.0), silence(1.5), voice(3.0), silence(1.0)])
+    async with FakeTranscriptions() as server:
+        chosen = TranscribeSettings(
+            _env_file=None,
+            smart_routing_enabled=True,
+            smart_routing_rules="pt<2.5: tiny; pt: openai",
+            whisper_model=str(tiny),
+            remote_transcribe_url=server.base_url,
+        )
+        async with RunningServer(settings, make_engine(chosen)) as running, Malha(running.target, TOKEN) as malha:
+            told = await malha.transcribe(wav(spoken), language="pt")
+    assert [segment.engine and (segment.engine.name, segment.engine.model) for segment in told.segments] == [
+        ("faster-whisper", "tiny"),
+        ("openai", "whisper-1"),
+    ]
+    assert told.engine.name == "faster-whisper"
 
 
 async def test_many_at_once_are_each_told_their_own(tiny: Path) -> None:

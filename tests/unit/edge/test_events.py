@@ -9,6 +9,7 @@ from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.common.v1 import transcript_pb2
 from malha.edge.events import error_json, event_json
 from malha.edge.statuses import BY_CODE, BY_REASON, row
+from malha.edge.transcript import Transcript
 from malha.runtime import errors
 
 
@@ -62,6 +63,24 @@ def test_what_is_not_known_is_null() -> None:
     assert event["role"] == "unknown"
     (only,) = event["segments"]
     assert (only["text"], only["speaker"], only["confidence"], only["language"], only["words"]) == ("", None, None, None, [])
+
+
+def test_of_several_engines_a_segment_names_its_own() -> None:
+    event = told(
+        seq=1, transcript=api.Transcript(segment=segment("FINAL", engine={"name": "openai", "version": "1", "model": "whisper-1"}))
+    )
+    (only,) = event["segments"]
+    assert (only["engine"], only["model"]) == ("openai", "whisper-1")
+
+
+def test_a_recording_is_that_of_the_engine_of_most_of_its_text() -> None:
+    transcript = Transcript()
+    transcript.add(api.StreamResponse(opened=api.Opened(engine={"name": "first", "model": "m"})))
+    assert (transcript.json()["engine"], transcript.json()["model"]) == ("first", "m")
+    for name, text, engine in (("a", "short", None), ("b", "a longer one", {"name": "second", "model": "n"})):
+        transcript.add(api.StreamResponse(transcript=api.Transcript(segment=segment("FINAL", id=name, text=text, engine=engine))))
+    assert (transcript.json()["engine"], transcript.json()["model"]) == ("second", "n")
+    assert [each.get("engine") for each in transcript.json()["segments"]] == [None, "second"]
 
 
 def test_the_other_events() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from malha.sdk import events
 from malha.sdk.transcription import gather
 
@@ -37,6 +39,13 @@ async def test_segments_are_in_spoken_order_and_the_newest_revision_counts():
     assert [(c.channel, c.role, c.text, c.talk_seconds) for c in result.channels] == [(0, "agent", "one TWO", 2.0), (1, "", "other", 1.0)]
     assert result.engine == ENGINE
     assert [w.reason for w in result.warnings] == ["FAILED"]
+
+
+async def test_where_several_engines_recognise_it_is_the_one_of_most_segments():
+    other = events.Engine("o", "2", "m")
+    finals = [events.Final(replace(segment(name, "t"), engine=engine)) for name, engine in (("a", None), ("b", other), ("c", other))]
+    result = await gathered(events.Opened("id", ENGINE, 0, ()), *finals, events.Closed("finished"))
+    assert result.engine == other
 
 
 async def test_silence_is_an_empty_transcript_in_the_language_asked_for():

@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from malha.api.common.v1 import media_pb2 as malha_dot_api_dot_common_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$malha/api/common/v1/transcript.proto\x12\x13malha.api.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xc6\x01\n\x04Word\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12/\n\x05start\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12#\n\nconfidence\x18\x04 \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x18\n\x07speaker\x18\x05 \x01(\tR\x07speakerB\r\n\x0b_confidence\"\xc4\x03\n\x07Segment\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n\x08revision\x18\x02 \x01(\rR\x08revision\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32!.malha.api.common.v1.SegmentStateR\x05state\x12\x18\n\x07\x63hannel\x18\x04 \x01(\rR\x07\x63hannel\x12-\n\x04role\x18\x05 \x01(\x0e\x32\x19.malha.api.common.v1.RoleR\x04role\x12\x18\n\x07speaker\x18\x06 \x01(\tR\x07speaker\x12\x12\n\x04text\x18\x07 \x01(\tR\x04text\x12/\n\x05start\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12#\n\nconfidence\x18\n \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x1a\n\x08language\x18\x0b \x01(\tR\x08language\x12/\n\x05words\x18\x0c \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05wordsB\r\n\x0b_confidence*|\n\x0cSegmentState\x12\x1d\n\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SEGMENT_STATE_PARTIAL\x10\x01\x12\x17\n\x13SEGMENT_STATE_FINAL\x10\x02\x12\x19\n\x15SEGMENT_STATE_AMENDED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$malha/api/common/v1/transcript.proto\x12\x13malha.api.common.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fmalha/api/common/v1/media.proto\"\xc6\x01\n\x04Word\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12/\n\x05start\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12#\n\nconfidence\x18\x04 \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x18\n\x07speaker\x18\x05 \x01(\tR\x07speakerB\r\n\x0b_confidence\"\xf9\x03\n\x07Segment\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n\x08revision\x18\x02 \x01(\rR\x08revision\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32!.malha.api.common.v1.SegmentStateR\x05state\x12\x18\n\x07\x63hannel\x18\x04 \x01(\rR\x07\x63hannel\x12-\n\x04role\x18\x05 \x01(\x0e\x32\x19.malha.api.common.v1.RoleR\x04role\x12\x18\n\x07speaker\x18\x06 \x01(\tR\x07speaker\x12\x12\n\x04text\x18\x07 \x01(\tR\x04text\x12/\n\x05start\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05start\x12+\n\x03\x65nd\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationR\x03\x65nd\x12#\n\nconfidence\x18\n \x01(\x02H\x00R\nconfidence\x88\x01\x01\x12\x1a\n\x08language\x18\x0b \x01(\tR\x08language\x12/\n\x05words\x18\x0c \x03(\x0b\x32\x19.malha.api.common.v1.WordR\x05words\x12\x33\n\x06\x65ngine\x18\r \x01(\x0b\x32\x1b.malha.api.common.v1.EngineR\x06\x65ngineB\r\n\x0b_confidence*|\n\x0cSegmentState\x12\x1d\n\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SEGMENT_STATE_PARTIAL\x10\x01\x12\x17\n\x13SEGMENT_STATE_FINAL\x10\x02\x12\x19\n\x15SEGMENT_STATE_AMENDED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'malha.api.common.v1.transcript_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEGMENTSTATE']._serialized_start=782
-  _globals['_SEGMENTSTATE']._serialized_end=906
+  _globals['_SEGMENTSTATE']._serialized_start=835
+  _globals['_SEGMENTSTATE']._serialized_end=959
   _globals['_WORD']._serialized_start=127
   _globals['_WORD']._serialized_end=325
   _globals['_SEGMENT']._serialized_start=328
-  _globals['_SEGMENT']._serialized_end=780
+  _globals['_SEGMENT']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

@@ -111,6 +111,7 @@ class Segment(_message.Message):
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
     WORDS_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Stable over its revisions, unique in its call."""
     revision: _builtins.int
@@ -141,6 +142,10 @@ class Segment(_message.Message):
     def words(self) -> _containers.RepeatedCompositeFieldContainer[Global___Word]:
         """Words with times, where asked for and known."""
 
+    @_builtins.property
+    def engine(self) -> _media_pb2.Engine:
+        """Who recognised it; unset where it can be nobody but the engine that `opened` names."""
+
     def __init__(
         self,
         *,
@@ -156,10 +161,11 @@ class Segment(_message.Message):
         confidence: _builtins.float | None = ...,
         language: _builtins.str = ...,
         words: _abc.Iterable[Global___Word] | None = ...,
+        engine: _media_pb2.Engine | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "end", b"end", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "end", b"end", "engine", b"engine", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "channel", b"channel", "confidence", b"confidence", "end", b"end", "id", b"id", "language", b"language", "revision", b"revision", "role", b"role", "speaker", b"speaker", "start", b"start", "state", b"state", "text", b"text", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "channel", b"channel", "confidence", b"confidence", "end", b"end", "engine", b"engine", "id", b"id", "language", b"language", "revision", b"revision", "role", b"role", "speaker", b"speaker", "start", b"start", "state", b"state", "text", b"text", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015

@@ -296,6 +296,11 @@ class Segment(betterproto2.Message):
     Words with times, where asked for and known.
     """
 
+    engine: "Engine | None" = betterproto2.field(13, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Who recognised it; unset where it can be nobody but the engine that `opened` names.
+    """
+
 
 default_message_pool.register_message("malha.api.common.v1", "Segment", Segment)
 
