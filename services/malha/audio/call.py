@@ -4,6 +4,7 @@ A call knows no protobuf and no network but Transcribe's; service.py turns what 
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -209,17 +210,21 @@ class Call:
             self._acked_at = now
             self._emit(Ack(self._timeline.received_through, 0, 0), self._timeline.received_through)
 
-    async def expect_channels(self, count: int, *, twins: bool) -> None:
-        """Before the first audio of a file: listen to its ``count`` channels, though roles were given for fewer.
+    async def expect_file(self, channels: int, *, twins: bool, gain: float) -> None:
+        """Before the first audio of a file: listen to its ``channels``, though roles were given for fewer.
 
-        ``twins``: it has two, which are the same, and ``count`` is 1. Who is on which nobody knows then; speakers are told apart as in any mono call.
+        ``twins``: it has two, which are the same, and ``channels`` is 1. Who is on which nobody knows then; speakers are told apart as in any mono
+        call. ``gain``: by what its samples were multiplied.
         """
         if self._rate:
             return
+        if gain != 1:
+            told = f"the recording is quiet: it is heard {20 * math.log10(gain):.0f} dB louder"
+            self._emit(Warned("QUIET_AUDIO", told), self._timeline.received_through)
         if twins:
             await self._hear_one()
-        elif count > len(self._channels):
-            await self._open_channels(count)
+        elif channels > len(self._channels):
+            await self._open_channels(channels)
 
     async def _hear_one(self) -> None:
         self._emit(

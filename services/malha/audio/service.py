@@ -280,7 +280,7 @@ class AudioStreamService:
                 path = await upload.complete()
                 async with self._calls.advised(opening, call, teller, session_id):
                     async for piece in self._uploads.decode(path):
-                        await call.expect_channels(piece.samples.shape[1], twins=piece.twins)
+                        await call.expect_file(piece.samples.shape[1], twins=piece.twins, gain=piece.gain)
                         call.add_samples(piece.samples, piece.sample_rate)
                         await call.room()
                     await self._finish(call, teller, None)

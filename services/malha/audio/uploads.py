@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+from malha.audio.formats.loudness import Loudness, amplified
 from malha.audio.formats.samples import Samples
 from malha.audio.formats.twins import alike
 from malha.audio.formats.upload import FileDecoder
@@ -34,6 +35,8 @@ class Decoded(NamedTuple):
     """Shape (frames, channels)."""
     twins: bool
     """Whether the file has a second channel, which is left out: from its beginning to its end it is the same as the first."""
+    gain: float
+    """By what its samples were multiplied, since it is quiet; 1: they were not."""
 
 
 class UploadDecoder:
@@ -72,8 +75,8 @@ class UploadDecoder:
 
 
 class DecodeStream:
-    """Decodes one file, in the worker. One of two channels is read twice, the first time up to where they differ: whether they do, and a first
-    minute says nothing of the second, has to be known before anybody hears anything.
+    """Decodes one file, in the worker. It is read twice, the first time up to where its channels differ and it is loud enough: whether they do,
+    and it is, has to be known before anybody hears anything, and a first minute says nothing of the second.
     """
 
     def __init__(self, limits: UploadLimits) -> None:
@@ -82,13 +85,10 @@ class DecodeStream:
 
     def feed(self, item: object) -> Iterator[object]:
         """``item`` is a path."""
+        twins, gain = yield from _look(self._open(str(item)))
         decoder = self._open(str(item))
-        twins = False
-        if decoder.channels > 1:
-            twins = yield from _twins(decoder)
-            decoder = self._open(str(item))
         for samples in decoder:
-            yield Decoded(decoder.sample_rate, samples[:, :1] if twins else samples, twins)
+            yield Decoded(decoder.sample_rate, amplified(samples[:, :1] if twins else samples, gain), twins, gain)
 
     def finish(self) -> Iterator[object]:
         return iter(())
@@ -105,13 +105,16 @@ class DecodeStream:
         return self._decoder
 
 
-def _twins(decoder: FileDecoder) -> Generator[object, None, bool]:
-    """Whether both channels are the same to the end; yields `PAUSE` meanwhile."""
+def _look(decoder: FileDecoder) -> Generator[object, None, tuple[bool, float]]:
+    """Whether both channels are the same to the end, and the gain; yields `PAUSE` meanwhile."""
+    twins, loudness = decoder.channels > 1, Loudness(decoder.sample_rate)
     for samples in decoder:
-        if not alike(samples):
-            return False
+        twins = twins and alike(samples)
+        loudness.add(samples)
+        if loudness.enough and not twins:
+            break
         yield PAUSE
-    return True
+    return twins, loudness.gain
 
 
 class DecodeWorker:

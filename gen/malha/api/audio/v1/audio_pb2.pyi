@@ -310,6 +310,7 @@ class Open(_message.Message):
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
         """One for each channel of the audio, in order. Empty: roles are unknown. Both channels of an uploaded file that are the same from its
         beginning to its end are heard as one, whose role is unknown where two were given: a warning says so (EQUAL_CHANNELS).
+        An uploaded file of quiet speech is heard louder (QUIET_AUDIO).
         """
 
     @_builtins.property

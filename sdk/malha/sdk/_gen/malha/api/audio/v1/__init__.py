@@ -532,6 +532,7 @@ class Open(betterproto2.Message):
     """
     One for each channel of the audio, in order. Empty: roles are unknown. Both channels of an uploaded file that are the same from its
     beginning to its end are heard as one, whose role is unknown where two were given: a warning says so (EQUAL_CHANNELS).
+    An uploaded file of quiet speech is heard louder (QUIET_AUDIO).
     """
 
     pace: "Pace" = betterproto2.field(6, betterproto2.TYPE_ENUM, default_factory=lambda: Pace(0))
