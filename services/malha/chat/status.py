@@ -64,11 +64,12 @@ async def get_status(database: Database | None, underway: Underway, request: api
 def _status(answering: bool, last: Mapping[str, Any] | None, job: Mapping[str, Any] | None) -> str:
     if answering or (job is not None and job["status"] in _WAITING):
         return "running"
-    answered = last is not None and last["sender_type"] == "bot"
     failed = job is not None and job["status"] == "failed"
     if failed and job is not None and (last is None or last["created_at"] <= job["ended_at"]):
         return "failed"
-    return "done" if answered else "idle"
+    if last is None or last["sender_type"] != "bot":
+        return "idle"
+    return "partial" if last["partial"] else "done"
 
 
 def _message(row: Mapping[str, Any]) -> api.KeptMessage:

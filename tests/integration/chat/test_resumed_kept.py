@@ -44,6 +44,11 @@ async def until_kept(place: Place, count: int) -> list[tuple[str, str]]:
     return messages
 
 
+async def status(place: Place) -> str:
+    answer = await place.unary("GetStatus", chat_pb2.GetStatusRequest(conversation_id="c1"))
+    return str(answer.status)
+
+
 async def answer_id(place: Place) -> uuid.UUID:
     [row] = await place.run("SELECT id FROM message WHERE sender_type = 'bot'")
     return row["id"]
@@ -75,6 +80,7 @@ async def test_a_lost_answer_goes_on_and_is_kept_once_and_whole(serving: Any, mo
         received = await lose(place, model)
         [_, (_, part)] = await until_kept(place, 2)
         assert part.startswith(received)
+        assert await status(place) == "partial"
         first = await answer_id(place)
     async with serving(model, CONTINUES, database) as place:  # another process, as it were
         received = await lose(place, model, received)
@@ -82,6 +88,7 @@ async def test_a_lost_answer_goes_on_and_is_kept_once_and_whole(serving: Any, mo
         assert received + rest == WHOLE
         assert (end.finish_reason, end.reason, end.message_id) == ("stop", "", str(first))
         assert await kept(place) == [("customer", "Conte"), ("bot", WHOLE)]
+        assert await status(place) == "done"
         assert await place.run("SELECT FROM message WHERE answering IS NOT NULL") == []
         assert all(request.body["messages"][1]["content"] == "Conte" for request in model.requests)
         await ask(place, "E depois?")
@@ -234,7 +241,7 @@ async def test_an_answer_at_its_limit_says_so_again(serving: Any, model: FakeOpe
         await conversation(place)
         limit = chat_pb2.Parameters(max_tokens=2)
         text, end = await ask(place, parameters=limit)
-        assert (text, end.reason) == ("palavra0 palavra1", "MAX_TOKENS")
+        assert (text, end.reason, await status(place)) == ("palavra0 palavra1", "MAX_TOKENS", "partial")
         _, again = await ask(place, received=text, parameters=limit)
         assert (again.finish_reason, again.reason, again.message_id) == ("length", "MAX_TOKENS", end.message_id)
 

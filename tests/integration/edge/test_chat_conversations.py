@@ -119,7 +119,7 @@ async def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept(ch
     async with asyncio.timeout(5):
         while not model.last.left:
             await asyncio.sleep(0.01)
-    await until(chat, "done")
+    await until(chat, "partial")
     kept = await messages(chat)
     assert kept[0] == ("CUSTOMER", "Bom dia")
     assert SENTENCE.startswith(kept[1][1])

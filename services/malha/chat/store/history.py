@@ -43,7 +43,9 @@ _KEEP: Final = """
     RETURNING id
 """
 _LAST: Final = """
-    SELECT id, sender_type, text, created_at FROM message WHERE conversation_id = $1 AND sender_type <> 'system'
+    SELECT id, sender_type, text, created_at,
+        EXISTS (SELECT FROM message AS question WHERE question.id = message.question_id AND question.answering IS NOT NULL) AS partial
+    FROM message WHERE conversation_id = $1 AND sender_type <> 'system'
     ORDER BY created_at DESC, id DESC LIMIT 1
 """
 _NEWEST_JOB: Final = "SELECT id, status, reason, ended_at FROM job WHERE conversation_id = $1 AND kind = 'chat' ORDER BY id DESC LIMIT 1"
@@ -124,7 +126,7 @@ async def keep_answer(
 
 
 async def last(connection: Connection, conversation: uuid.UUID) -> Mapping[str, Any] | None:
-    """The last message: id, sender_type, text, created_at."""
+    """The last message: id, sender_type, text, created_at; partial: it is an answer, and not all of it."""
     row: Mapping[str, Any] | None = await connection.fetchrow(_LAST, conversation)
     return row
 

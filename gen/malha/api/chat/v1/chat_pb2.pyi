@@ -850,7 +850,8 @@ class GetStatusResponse(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """`idle` (nothing is to be answered, or nobody was asked to), `running` (a job waits or works, or this server is answering), `done` (the last
-    message is an answer) or `failed` (the last message was to be answered by a job, and was not).
+    message is an answer), `partial` (it is the beginning of one: its stream was lost, or its model broke or came to its limit of tokens) or `failed`
+    (the last message was to be answered by a job, and was not, or only in part).
     """
     job_id: _builtins.str
     """The newest job that answers or answered in this conversation; empty where there was none."""

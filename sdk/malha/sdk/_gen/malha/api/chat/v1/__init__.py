@@ -403,7 +403,8 @@ class GetStatusResponse(betterproto2.Message):
     status: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     `idle` (nothing is to be answered, or nobody was asked to), `running` (a job waits or works, or this server is answering), `done` (the last
-    message is an answer) or `failed` (the last message was to be answered by a job, and was not).
+    message is an answer), `partial` (it is the beginning of one: its stream was lost, or its model broke or came to its limit of tokens) or `failed`
+    (the last message was to be answered by a job, and was not, or only in part).
     """
 
     last_message: "KeptMessage | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
