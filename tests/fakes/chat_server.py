@@ -29,6 +29,7 @@ class Asked:
     timeout_seconds: float = 0.0
     texts: list[str] = field(default_factory=list)
     received: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class FakeChat(chat_pb2_grpc.ChatServiceServicer):
                     asked.timeout_seconds = request.open.timeout.ToNanoseconds() / 1e9
                 case "message":
                     asked.texts.append(request.message.text)
-                    asked.received = request.message.received
+                    asked.received, asked.name = request.message.received, request.message.external_id
                 case "finish":
                     return schema
 

@@ -11,6 +11,7 @@ from malha.edge.calls import Bidi
 from malha.edge.errors import ServiceAway
 from malha.edge.resuming import OPENED_SECONDS, PAUSES, RESUME_SECONDS
 from malha.runtime.errors import DeadlineExceeded, MalhaError, ResourceExhausted, Unavailable
+from malha.runtime.ids import uuid7
 
 AWAY: Final = (Unavailable, ResourceExhausted, DeadlineExceeded)
 """What a server that is asked again may say that will be otherwise in a while."""
@@ -31,6 +32,8 @@ class ChatCall:
         """By the server that is being asked."""
         self._told = False
         self._text: list[str] = []
+        self._name = str(uuid7())
+        """Of the question, by which Chat knows that the same is asked again."""
         self._setback: _Setback | None = None
 
     async def read(self) -> api.ChatResponse | None:
@@ -84,7 +87,7 @@ class ChatCall:
         yield from before
         again = api.ChatRequest()
         again.CopyFrom(question)
-        again.message.received = "".join(self._text)
+        again.message.received, again.message.external_id = "".join(self._text), self._name
         yield again
         yield finish
 

@@ -15,6 +15,7 @@ from malha.sdk._connection import Connection
 from malha.sdk._convert import seconds
 from malha.sdk._gen.malha.api.chat import v1 as chat
 from malha.sdk._stream import EventStream
+from malha.sdk._uuid7 import uuid7
 from malha.sdk.errors import DeadlineExceeded, FailedPrecondition, MalhaError, QuotaExceeded, ServerError, Unavailable
 
 __all__ = ["ChatAnswer", "ChatDelta", "ChatMessage", "ChatModel", "ChatRole", "ChatStream", "Citation"]
@@ -121,13 +122,15 @@ class ChatSettings:
     timeout_seconds: float | None = None
     cache_seconds: float | None = None
 
-    def to_messages(self, question: str, received: str = "") -> list[chat.ChatRequest]:
-        """All requests of the stream. ``received``: what is there of the answer, which goes on right after it. Raises InvalidRequest."""
+    def to_messages(self, question: str, received: str = "", name: str = "") -> list[chat.ChatRequest]:
+        """All requests of the stream. ``received``: what is there of the answer, which goes on right after it. ``name``: by which a server
+        knows that the same is asked again. Raises InvalidRequest.
+        """
         for message in self.history:
             check_choice("role", message.role, get_args(ChatRole))
         said = [chat.Message(author=chat.Author.SYSTEM, text=self.system, context=True)] if self.system else []
         said += [chat.Message(author=_AUTHORS[message.role], text=message.text, context=True) for message in self.history]
-        said.append(chat.Message(author=chat.Author.USER, text=question, received=received))
+        said.append(chat.Message(author=chat.Author.USER, text=question, received=received, external_id=name))
         return [
             chat.ChatRequest(open=self._open()),
             *(chat.ChatRequest(message=message) for message in said),
@@ -169,13 +172,14 @@ class ChatStream(AskingStream[ChatDelta | ChatAnswer]):
         settings.to_messages(question)  # what is wrong is told here, not in the iteration
         self._settings = settings
         self._question = question
+        self._name = str(uuid7())
         self._begun_at: float | None = None
         self._in_force = chat.Opened()
         self._text: list[str] = []
 
     def _requests(self) -> list[chat.ChatRequest]:
         settings = replace(self._settings, timeout_seconds=self._left_seconds())
-        return settings.to_messages(self._question, "".join(self._text))
+        return settings.to_messages(self._question, "".join(self._text), self._name)
 
     def _left_seconds(self) -> float | None:
         """Of the time that the answer may take, the losses included. Raises DeadlineExceeded."""

@@ -59,26 +59,26 @@ class Exchanges:
         if self._keeping:
             await asyncio.wait(self._keeping, timeout=KEEP_SECONDS)
 
-    async def begin(self, tenant_id: uuid.UUID | None, conversation: uuid.UUID | None, question: str, received: str) -> Exchange:
+    async def begin(self, tenant_id: uuid.UUID | None, conversation: uuid.UUID | None, question: str, received: str, name: str) -> Exchange:
         """Keep a question as the conversation's newest message, unless it is there already; ``received``: of its answer, by the client.
 
-        Raises ReceivedDiffers, and as the database does.
+        ``name``: the client's own of the question, or empty. Raises ReceivedDiffers, InvalidArgument (MESSAGE_EXISTS), and as the database does.
         """
         if conversation is None:
             return Exchange(begun=received)
         exchange = Exchange(tenant_id, conversation, begun=received)
         async with self._transaction(tenant_id) as connection:
-            if received and (found := await history.asked(connection, conversation, question)) is not None:
+            if (found := await history.asked(connection, conversation, question, name, by_words=bool(received))) is not None:
                 asked, kept = found
                 exchange = replace(exchange, question_id=asked.id, begun=_begun(kept, received))
                 if kept is not None and kept.whole:
                     return replace(exchange, whole=kept.id)
                 before = await history.newest(connection, conversation, self._most, asked)
-                return await _take_over(connection, exchange, asked, before)
+                return await _take_over(connection, exchange, asked, before, name)
             newest = await history.newest(connection, conversation, self._most + 2)
             if (unanswered := _unanswered(newest, question)) is not None:
-                return await _take_over(connection, exchange, unanswered, newest[: newest.index(unanswered)])
-            made = await history.ask(connection, conversation, question, exchange.answering)
+                return await _take_over(connection, exchange, unanswered, newest[: newest.index(unanswered)], name)
+            made = await history.ask(connection, conversation, question, exchange.answering, name)
         return replace(exchange, question_id=made, before=_turns(newest))
 
     def keep_later(self, exchange: Exchange, text: str, sender: str, scrub: Scrub, *, whole: bool) -> "asyncio.Task[uuid.UUID | None]":
@@ -102,8 +102,10 @@ class Exchanges:
             task.exception()  # told to whoever waits for it; if the client is gone, to nobody
 
 
-async def _take_over(connection: Connection, exchange: Exchange, asked: history.Message, before: Sequence[history.Message]) -> Exchange:
-    await history.take_over(connection, asked.id, exchange.answering)
+async def _take_over(
+    connection: Connection, exchange: Exchange, asked: history.Message, before: Sequence[history.Message], name: str
+) -> Exchange:
+    await history.take_over(connection, asked.id, exchange.answering, name)
     return replace(exchange, question_id=asked.id, before=_turns(before))
 
 
@@ -112,8 +114,11 @@ def _turns(messages: Sequence[history.Message]) -> tuple[Turn, ...]:
 
 
 def _begun(kept: history.KeptAnswer | None, received: str) -> str:
-    """Where an answer goes on: behind what is kept of it, if the client's part is the beginning of that; else behind the client's part."""
-    if kept is not None and kept.text.startswith(received):
+    """Where an answer goes on: behind what is kept of it, if the client's part is the beginning of that; else behind the client's part.
+
+    A kept part of which the client has nothing is made anew.
+    """
+    if kept is not None and kept.text.startswith(received) and (received or kept.whole):
         return kept.text
     if kept is not None and kept.whole:
         raise ReceivedDiffers(

@@ -53,11 +53,12 @@ _FATAL: Final = (ResourceExhausted, InvalidArgument, ReaderSlow)
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A message of the stream. ``asked``: it is to be answered. ``received``: what the client has of its answer."""
+    """A message of the stream. ``asked``: it is to be answered. ``received``: what the client has of its answer. ``name``: the client's, or empty."""
 
     turn: Turn
     asked: bool
     received: str
+    name: str
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Session:
                 reason="RECEIVED_UNEXPECTED",
                 violations={"message.received": "no answer of this message goes on"},
             )
-        said = _Said(Turn(ROLES[message.author], message.text), asked, message.received)
+        said = _Said(Turn(ROLES[message.author], message.text), asked, message.received, message.external_id)
         most = self._settings.chat_waiting_messages
         if (said.asked and self._questions >= most) or len(self._waiting) >= most + self._settings.chat_context_messages:
             raise ResourceExhausted(
@@ -153,7 +154,7 @@ class Session:
                 said = self._waiting.popleft()
                 if said.asked:
                     with self._answerer.underway.answering(self._chat.conversation):
-                        await self._answer_one(said.turn.text, said.received)
+                        await self._answer_one(said)
                     self._questions -= 1
                 else:
                     await self._note(said.turn)
@@ -174,14 +175,14 @@ class Session:
             raise InvalidArgument("the instructions are too long together", reason="PROMPT_TOO_LONG")
         self._instructions = f"{self._instructions}\n\n{turn.text}" if self._instructions else turn.text
 
-    async def _answer_one(self, text: str, received: str) -> None:
+    async def _answer_one(self, said: _Said) -> None:
         """One answer, to its `message_end`, however it ends."""
         underway = _Underway(monotonic())
-        self._answerer.check_fits(self._chat, text + received)
-        question = await self._answerer.scrub(self._chat, text)
-        received = await self._answerer.scrub_answer(self._chat, received)
+        self._answerer.check_fits(self._chat, said.turn.text + said.received)
+        question = await self._answerer.scrub(self._chat, said.turn.text)
+        received = await self._answerer.scrub_answer(self._chat, said.received)
         reason = ""
-        self._answering = asyncio.create_task(self._answer(underway, question, received), name="chat-answer")
+        self._answering = asyncio.create_task(self._answer(underway, question, received, said.name), name="chat-answer")
         if self._cancel_next:
             self._cancel_next = False
             self._answering.cancel()
@@ -199,8 +200,8 @@ class Session:
             reason = error.reason
         await self._end(underway, question, reason)
 
-    async def _answer(self, underway: _Underway, question: str, received: str) -> None:
-        exchange = await self._answerer.exchanges.begin(self._chat.tenant_id, self._chat.conversation, question, received)
+    async def _answer(self, underway: _Underway, question: str, received: str, name: str) -> None:
+        exchange = await self._answerer.exchanges.begin(self._chat.tenant_id, self._chat.conversation, question, received, name)
         underway.exchange, underway.text = exchange, exchange.begun
         if rest := exchange.begun[len(received) :]:
             await self._tell(underway, rest)

@@ -139,6 +139,6 @@ def _requests(job: store.JobRow, received: str) -> list[chat_api.ChatRequest]:
     opening.timeout.FromSeconds(_ANSWER_SECONDS)
     return [
         chat_api.ChatRequest(open=opening),
-        chat_api.ChatRequest(message=chat_api.Message(text=given["message"], received=received)),
+        chat_api.ChatRequest(message=chat_api.Message(text=given["message"], received=received, external_id=str(job.id))),
         chat_api.ChatRequest(finish=chat_api.Finish()),
     ]

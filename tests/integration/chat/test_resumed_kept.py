@@ -54,10 +54,10 @@ async def answer_id(place: Place) -> uuid.UUID:
     return row["id"]
 
 
-async def ask(place: Place, text: str = "Conte", received: str = "", **fields: Any) -> tuple[str, chat_pb2.MessageEnd]:
+async def ask(place: Place, text: str = "Conte", received: str = "", name: str = "", **fields: Any) -> tuple[str, chat_pb2.MessageEnd]:
     talk = place.talk()
     await talk.open(conversation_id="c1", **fields)
-    answer = await talk.ask(text, received=received)
+    answer = await talk.ask(text, received=received, external_id=name)
     await talk.finish()
     return answer
 
@@ -122,6 +122,66 @@ async def test_an_answer_that_is_kept_whole_is_told_without_a_model(serving: Any
             assert (end.finish_reason, end.message_id, end.completion_tokens, end.cost) == ("stop", whole.message_id, 0, 0)
         assert len(model.requests) == 1
         assert len(await kept(place)) == 2
+
+
+@pytest.mark.parametrize("schema", ["", '{"type":"object"}'])
+async def test_an_answer_that_is_kept_whole_and_of_which_nothing_was_received_is_kept_once(
+    serving: Any, model: FakeOpenAI, database: Database, schema: str
+) -> None:
+    model.otherwise = Fault(answer=lambda _: '{"a":1}')
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        answers = [await ask(place, name="m1", response_schema=schema) for _ in range(3)]
+        assert {(text, end.finish_reason, end.message_id) for text, end in answers} == {('{"a":1}', "stop", str(await answer_id(place)))}
+        assert len(model.requests) == 1
+        await ask(place, name="m2")
+        assert await kept(place) == [("customer", "Conte"), ("bot", '{"a":1}')] * 2
+
+
+async def test_a_question_is_known_by_its_name_wherever_it_was_kept(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        model.faults.append(BROKEN)
+        await ask(place, response_schema='{"type":"object"}', name="m1")
+        assert await kept(place) == [("customer", "Conte")]
+        await ask(place, name="m2")  # takes it over
+        await ask(place, "E depois?", name="m3")
+        await ask(place, name="m2")
+        assert await kept(place) == [("customer", "Conte"), ("bot", WHOLE), ("customer", "E depois?"), ("bot", WHOLE)]
+        assert len(model.requests) == 3
+        await place.run(
+            "INSERT INTO message (tenant_id, conversation_id, external_id, sender_type, text)"
+            " SELECT malha_tenant(), id, 'm4', 'system', 'Conte' FROM conversation"
+        )
+        for name in ("m3", "m4"):
+            with pytest.raises(InvalidArgument) as refused:
+                await ask(place, name=name)
+            assert (refused.value.reason, list(refused.value.violations)) == ("MESSAGE_EXISTS", ["message.external_id"])
+
+
+async def test_without_a_name_the_newest_of_the_same_questions_goes_on(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        await ask(place)
+        model.otherwise = Fault(answer=lambda _: "Outra coisa.")
+        _, newer = await ask(place, name="m1")
+        text, end = await ask(place, received="Outra")
+        assert ("Outra" + text, end.message_id) == ("Outra coisa.", newer.message_id)
+
+
+async def test_a_part_of_which_nothing_was_received_is_made_anew(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, MODELS, database) as place:
+        await conversation(place)
+        model.faults.append(SLOW)
+        talk = place.talk()
+        await talk.open(conversation_id="c1")
+        await talk.say("Conte", external_id="m1")
+        await talk.read()
+        talk.leave()
+        await until_kept(place, 2)
+        model.otherwise = Fault(answer=lambda _: "Outra coisa.")
+        assert (await ask(place, name="m1"))[0] == "Outra coisa."
+        assert await kept(place) == [("customer", "Conte"), ("bot", "Outra coisa.")]
 
 
 async def test_an_answer_that_is_json_goes_on_too(serving: Any, model: FakeOpenAI, database: Database) -> None:

@@ -85,6 +85,7 @@ async def test_a_server_that_dies_at_any_message(tmp_path: Path, *, relay: bool)
             fake.steps, fake.breaks, fake.ending, before = 0, {step}, LOST[number % 3 if step > 8 else 0], len(fake.asked)
             assert "".join(texts_of(await client.post(COMPLETIONS, json=STREAM))) == ANSWER, step
             again = len(fake.asked) - before - 1
+            assert len({asked.name for asked in fake.asked[before:]} - {""}) == 1, "it is one question"
             assert again == (0 < step <= STEPS - 3), f"asked {again} times again after the loss at step {step}"
     assert not busy()
 

@@ -45,6 +45,7 @@ async def collect(malha: Malha, texts: list[str]) -> None:
 
 def check(fake: FakeChat, deltas: list[str], answer: ChatAnswer) -> None:
     assert "".join(deltas) == ANSWER == answer.text
+    assert fake.asked[-1].name
     assert (answer.finish_reason, answer.completion_tokens, answer.alias) == ("stop", len(PIECES), "main")
     assert all(asked.texts == ["Qual é o prazo?"] for asked in fake.asked if asked.received)
 
@@ -58,6 +59,7 @@ async def test_a_server_that_dies_at_any_message():
             async with asyncio.timeout(30):
                 check(fake, *await ask(malha))
             again = len(fake.asked) - before - 1
+            assert len({asked.name for asked in fake.asked[before:]} - {""}) == 1, "it is one question"
             assert again == (step <= STEPS - 3), f"asked {again} times again after the loss at step {step}"
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from malha.chat.engine import Role, Turn
-from malha.runtime.errors import NotFound
+from malha.runtime.errors import InvalidArgument, NotFound
 from malha.store.roles import Connection
 from malha.store.text import storable
 
@@ -24,15 +24,18 @@ _COUNT: Final = """
 """
 _ASKED: Final = """
     SELECT id, sender_type, text, created_at, question_id, answering FROM message
-    WHERE conversation_id = $1 AND sender_type = 'customer' AND text = $2 ORDER BY created_at DESC, id DESC LIMIT 1 FOR UPDATE
+    WHERE conversation_id = $1 AND (external_id = $3 OR ($4 AND sender_type = 'customer' AND text = $2))
+    ORDER BY (external_id = $3) IS TRUE DESC, created_at DESC, id DESC LIMIT 1 FOR UPDATE
 """
 _ANSWER: Final = "SELECT id, text FROM message WHERE question_id = $1"
 _ASK: Final = """
-    INSERT INTO message (tenant_id, conversation_id, sender_type, text, answering, created_at)
-    VALUES (malha_tenant(), $1, 'customer', $2, $3, clock_timestamp()) RETURNING id
+    INSERT INTO message (tenant_id, conversation_id, sender_type, text, answering, external_id, created_at)
+    VALUES (malha_tenant(), $1, 'customer', $2, $3, $4, clock_timestamp())
+    ON CONFLICT (tenant_id, conversation_id, external_id) DO UPDATE SET answering = EXCLUDED.answering RETURNING id
 """
-"""Question and answer of one exchange are two transactions; two of one transaction still have their own times."""
-_TAKE_OVER: Final = "UPDATE message SET answering = $2 WHERE id = $1"
+"""Question and answer of one exchange are two transactions; two of one transaction still have their own times. A conflict: it was asked again while
+a server that is about to be lost kept it."""
+_TAKE_OVER: Final = "UPDATE message SET answering = $2, external_id = COALESCE($3, external_id) WHERE id = $1"
 _HOLDS: Final = """
     UPDATE message SET answering = CASE WHEN $3 THEN NULL ELSE answering END WHERE id = $1 AND answering = $2 RETURNING true
 """
@@ -94,25 +97,36 @@ async def newest(connection: Connection, conversation: uuid.UUID, most: int, bef
     return [_message(row) for row in reversed(rows)]
 
 
-async def asked(connection: Connection, conversation: uuid.UUID, question: str) -> tuple[Message, KeptAnswer | None] | None:
-    """The newest question of these words, and what is kept of its answer. Nobody keeps anything of it until the transaction ends."""
-    row = await connection.fetchrow(_ASKED, conversation, storable(question))
+async def asked(
+    connection: Connection, conversation: uuid.UUID, question: str, name: str, *, by_words: bool
+) -> tuple[Message, KeptAnswer | None] | None:
+    """The question of this name, or the newest of these words, and what is kept of its answer. Nobody keeps anything of it until the transaction
+    ends. Raises InvalidArgument for the name of another message.
+    """
+    words = storable(question)
+    row = await connection.fetchrow(_ASKED, conversation, words, storable(name) or None, by_words)
     if row is None:
         return None
+    if (row["sender_type"], row["text"]) != ("customer", words):
+        raise InvalidArgument(
+            "another message of the conversation has this name: give each its own",
+            reason="MESSAGE_EXISTS",
+            violations={"message.external_id": "is another's"},
+        )
     message = _message(row)
     answer = await connection.fetchrow(_ANSWER, message.id)
     return message, KeptAnswer(answer["id"], answer["text"], message.answering is None) if answer is not None else None
 
 
-async def ask(connection: Connection, conversation: uuid.UUID, question: str, answering: uuid.UUID) -> uuid.UUID:
+async def ask(connection: Connection, conversation: uuid.UUID, question: str, answering: uuid.UUID, name: str) -> uuid.UUID:
     """Keep a question, with who answers it; its id."""
-    made: uuid.UUID = await connection.fetchval(_ASK, conversation, storable(question), answering)
+    made: uuid.UUID = await connection.fetchval(_ASK, conversation, storable(question), answering, storable(name) or None)
     return made
 
 
-async def take_over(connection: Connection, question: uuid.UUID, answering: uuid.UUID) -> None:
-    """From now on ``answering`` alone may keep the answer of a question."""
-    await connection.execute(_TAKE_OVER, question, answering)
+async def take_over(connection: Connection, question: uuid.UUID, answering: uuid.UUID, name: str) -> None:
+    """From now on ``answering`` alone may keep the answer of a question, and it is asked again under ``name``."""
+    await connection.execute(_TAKE_OVER, question, answering, storable(name) or None)
 
 
 async def keep_answer(

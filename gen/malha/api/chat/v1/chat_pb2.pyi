@@ -226,6 +226,7 @@ class Message(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     RECEIVED_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     author: Global___Author.ValueType
     """Who wrote it."""
     text: _builtins.str
@@ -237,6 +238,10 @@ class Message(_message.Message):
     restart. Only with a message that is to be answered, in free text (`RECEIVED_UNEXPECTED`); it has to begin the answer that is kept whole, if one is
     (`RECEIVED_DIFFERS`). Deltas bring the rest; tokens and cost of `message_end` are of what was made now.
     """
+    external_id: _builtins.str
+    """The caller's own name for a message that is to be answered; a UUID will do. Asked again under it after its stream was lost, it is the same message:
+    the conversation keeps it and its answer once, also where nothing of the answer was received. The name of another is refused (`MESSAGE_EXISTS`).
+    """
     def __init__(
         self,
         *,
@@ -244,10 +249,11 @@ class Message(_message.Message):
         text: _builtins.str = ...,
         context: _builtins.bool = ...,
         received: _builtins.str = ...,
+        external_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "context", b"context", "received", b"received", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "context", b"context", "external_id", b"external_id", "received", b"received", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -558,6 +558,12 @@ class Message(betterproto2.Message):
     (`RECEIVED_DIFFERS`). Deltas bring the rest; tokens and cost of `message_end` are of what was made now.
     """
 
+    external_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    The caller's own name for a message that is to be answered; a UUID will do. Asked again under it after its stream was lost, it is the same message:
+    the conversation keeps it and its answer once, also where nothing of the answer was received. The name of another is refused (`MESSAGE_EXISTS`).
+    """
+
 
 default_message_pool.register_message("malha.api.chat.v1", "Message", Message)
 
