@@ -68,6 +68,21 @@ def pdf(contents: Sequence[bytes], *, box: Sequence[float] = (0, 0, 595, 842), e
     return assembled(objects, trailer)
 
 
+def scanned_pdf(image: bytes, size: tuple[int, int], side: float) -> bytes:
+    """A page with an image, JPEG or JPEG 2000, ``side`` times as wide and high as the page is."""
+    packing = b"DCTDecode" if image.startswith(b"\xff\xd8") else b"JPXDecode"
+    shown = b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8 /Filter /%s /Length %d >>"
+    return assembled(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R >>",
+            b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources << /XObject << /I 5 0 R >> >> >>",
+            _stream(b"%g 0 0 %g 0 0 cm /I Do" % (600 * side, 800 * side)),
+            (shown % (*size, packing, len(image))) + b"\nstream\n%s\nendstream" % image,
+        ]
+    )
+
+
 def _stream(content: bytes) -> bytes:
     packed = zlib.compress(content)
     return b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(packed), packed)

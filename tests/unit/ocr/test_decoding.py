@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes.documents import columns, drawn, encoded, encrypted_pdf, many_pages_pdf, pdf, text_content
+from fakes.documents import columns, drawn, encoded, encrypted_pdf, many_pages_pdf, pdf, scanned_pdf, text_content
 from malha.ocr.documents import images
 from malha.ocr.documents import pdf as pdfs
 from malha.ocr.documents.kinds import JPEG, PDF, PNG, TIFF
@@ -177,6 +177,22 @@ def test_a_scan_with_a_stamp_on_it_is_recognised_and_one_with_its_text_is_not(fi
     scan = encoded(columns(["texto"] * 10, ["texto"] * 10), "PDF", resolution=150)
     assert isinstance(pdfs.prepare(file(scan), 1, raster.path, LIMITS, text_layer=True), ImagePage)
     assert isinstance(pdfs.prepare(file(pdf([text_content(["texto"] * 10)])), 1, raster.path, LIMITS, text_layer=True), TextPage)
+
+
+@pytest.mark.parametrize(("side", "damaged"), [(1.0, True), (0.35, True), (0.2, False)])
+@pytest.mark.parametrize(("kind", "where"), [("JPEG", b"\xff\xdb"), ("JPEG2000", b"\xff\x52")])
+def test_a_page_that_would_be_blank_for_its_damaged_image_is_damaged(
+    kind: str, where: bytes, side: float, damaged: bool, file: Any, raster: RasterFile
+) -> None:
+    page = drawn(["texto"] * 10)
+    image = encoded(page, kind)
+    assert isinstance(pdfs.prepare(file(scanned_pdf(image, page.size, side)), 1, raster.path, LIMITS, text_layer=True), ImagePage)
+    path = file(scanned_pdf(image[: image.index(where)], page.size, side))
+    if damaged:
+        with pytest.raises(PageDamaged, match="cannot be drawn"):
+            pdfs.prepare(path, 1, raster.path, LIMITS, text_layer=True)
+    else:
+        assert isinstance(pdfs.prepare(path, 1, raster.path, LIMITS, text_layer=True), ImagePage)
 
 
 def test_an_empty_page_is_rendered_white(file: Any, raster: RasterFile) -> None:

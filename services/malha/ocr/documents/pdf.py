@@ -25,6 +25,8 @@ SCAN_COVERS: Final = 0.5
 """A page half of which is images is a scan, with ..."""
 SCAN_CHARACTERS: Final = 200
 """... fewer characters than these only stamped on it."""
+UNDRAWN_COVERS: Final = 0.1
+"""A page so much of which PDFium would leave white, for images it cannot draw, is not told as if that were all; a broken logo is no matter."""
 
 
 def count_pages(path: str) -> int:
@@ -41,6 +43,8 @@ def prepare(path: str, number: int, raster_path: str, limits: DecodeLimits, *, t
             scale = _scale(page, limits)
             if text_layer and (found := _text(page, scale)) is not None:
                 return found
+            if _image_share(page, undrawable=True) >= UNDRAWN_COVERS:
+                raise PageDamaged("an image on the page is damaged and cannot be drawn")
             bitmap = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False, prefer_bgrx=False, fill_color=(255, 255, 255, 255))
             return ImagePage(write(raster_path, bitmap.to_numpy()[:, :, :3]), 1.0)
         except (pdfium.PdfiumError, ctypes.ArgumentError, ValueError) as error:
@@ -100,11 +104,13 @@ def _text(page: pdfium.PdfPage, scale: float) -> TextPage | None:
     return TextPage(math.ceil(width * scale), math.ceil(height * scale), text.lines)
 
 
-def _image_share(page: pdfium.PdfPage) -> float:
-    """The share of the page that images cover, those on one another counted twice."""
+def _image_share(page: pdfium.PdfPage, *, undrawable: bool = False) -> float:
+    """The share of the page that images cover, those on one another counted twice. ``undrawable``: those alone that PDFium cannot draw."""
     width, height = page.get_size()
     covered = 0.0
     for found in islice(page.get_objects(filter=[pdfium_c.FPDF_PAGEOBJ_IMAGE], max_depth=4), MOST_OBJECTS):
+        if undrawable and found.get_metadata().bits_per_pixel:  # none: no decoder could be made of it
+            continue
         left, bottom, right, top = found.get_bounds()
         covered += max(0.0, right - left) * max(0.0, top - bottom)
     return float(covered / (width * height))
