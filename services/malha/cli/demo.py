@@ -27,6 +27,7 @@ from malha.cli.live_view import Line, LiveView
 from malha.cli.output import note, print_json, status
 from malha.cli.pull import pull_model
 from malha.models.catalogue import Model, find
+from malha.models.hub import HubOptions
 from malha.models.store import ModelStore
 from malha.runtime import engines
 from malha.runtime.errors import Aborted, FailedPrecondition, Unavailable
@@ -209,7 +210,7 @@ def _whisper_settings(*, yes: bool) -> dict[str, str]:
     model, store = find(MODEL), ModelStore()
     if store.find(model.name) is None:
         _ask(model, yes=yes)
-        pull_model(model)
+        pull_model(model, HubOptions.from_environment())
         if problems := store.verify(model.name):
             raise Aborted(f"{model.name} is damaged ({problems[0]}): malha models pull {model.name}", reason="MODEL_FILE_CORRUPT")
         note(f"{model.name} is here and verified")

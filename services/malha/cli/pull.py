@@ -31,10 +31,10 @@ class Outcome:
     error: MalhaError | None = None
 
 
-def pull_model(model: Model, *, agreed: bool = False) -> Path:
+def pull_model(model: Model, options: HubOptions, *, agreed: bool = False) -> Path:
     """Make sure the model is on this machine; where it lies. Raises what `malha.models.pull.pull` raises."""
     console = Console(stderr=True)
-    pulling_it = partial(pulling.pull, model, ModelStore(), HubOptions.from_environment(), agreed=agreed)
+    pulling_it = partial(pulling.pull, model, ModelStore(), options, agreed=agreed)
     if not console.is_terminal:
         return asyncio.run(pulling_it())
     columns = (TextColumn(model.name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -50,13 +50,15 @@ def pull_model(model: Model, *, agreed: bool = False) -> Path:
 def run_pull(names: Sequence[str], accepted: Sequence[str], *, json: bool) -> int:
     """Fetch the models of these names, or what production needs, and say which are here. Returns the exit status.
 
-    A family's name stands for what production needs of it. ``accepted``: names of models whose licence was agreed to beforehand. Raises NotFound for names there are not.
+    A family's name stands for what production needs of it. ``accepted``: names of models whose licence was agreed to beforehand. Raises NotFound for names there are not,
+    and as `HubOptions.from_environment` does.
     """
+    options = HubOptions.from_environment()
     models = with_needs([model for name in names for model in select(name)] or production_models())
-    agreed = _agreements(models, {model.name for name in accepted for model in select(name)})
+    agreed = _agreements(models, options, {model.name for name in accepted for model in select(name)})
     _warn_of_space(models)
     try:
-        outcomes = _pull_all(models, agreed)
+        outcomes = _pull_all(models, options, agreed)
     except KeyboardInterrupt:
         note("malha: interrupted; the same command goes on from here")
         raise
@@ -67,14 +69,14 @@ def run_pull(names: Sequence[str], accepted: Sequence[str], *, json: bool) -> in
     return 0 if all(outcome.path for outcome in outcomes) else EXIT_FAILURE
 
 
-def _agreements(models: Sequence[Model], accepted: Collection[str]) -> set[str]:
+def _agreements(models: Sequence[Model], options: HubOptions, accepted: Collection[str]) -> set[str]:
     """The models whose licence was agreed to, now or beforehand. It is shown in either case; asked only of a person at a terminal."""
     store = ModelStore()
     agreed = set[str]()
     for model in models:
         if not pulling.needs_agreement(model, store):
             continue
-        _show_licence(model)
+        _show_licence(model, options)
         if model.name in accepted or (sys.stdin.isatty() and _agrees()):
             agreed.add(model.name)
     return agreed
@@ -86,14 +88,14 @@ def _agrees() -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def _show_licence(model: Model) -> None:
+def _show_licence(model: Model, options: HubOptions) -> None:
     terms = model.terms
     note(f"{model.name}: {model.title}, {shown_size(model.size_bytes)}, from {model.repository}")
     note(f"  licence     {terms.name}, {terms.title}{f': {terms.note}' if terms.note else ''}")
     note(f"  commercial  {'allowed' if terms.commercial else 'NOT allowed'}")
     note(f"  text        {terms.url}")
     if model.gated:
-        endpoint = HubOptions.from_environment().endpoint.rstrip("/")
+        endpoint = options.endpoint.rstrip("/")
         note(f"  gated       accept its conditions at {endpoint}/{model.repository} and set HF_TOKEN to a token of that account")
 
 
@@ -107,7 +109,7 @@ def _warn_of_space(models: Sequence[Model]) -> None:
         note(f"malha: {shown_size(needed)} are to come, and the disk of {store.directory} has {shown_size(free)} free")
 
 
-def _pull_all(models: Sequence[Model], agreed: Collection[str]) -> list[Outcome]:
+def _pull_all(models: Sequence[Model], options: HubOptions, agreed: Collection[str]) -> list[Outcome]:
     """One after another. A model that fails does not keep the others back, unless no hub is in reach."""
     store = ModelStore()
     outcomes: list[Outcome] = []
@@ -118,7 +120,7 @@ def _pull_all(models: Sequence[Model], agreed: Collection[str]) -> list[Outcome]
             outcomes.append(Outcome(model, store.find(model.name)))
             continue
         try:
-            outcomes.append(Outcome(model, pull_model(model, agreed=model.name in agreed)))
+            outcomes.append(Outcome(model, pull_model(model, options, agreed=model.name in agreed)))
         except MalhaError as error:
             note(f"malha: {error.message}")
             outcomes.append(Outcome(model, store.find(model.name), error))

@@ -23,6 +23,7 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 _MAX_PAGES = 100
 _MAX_FILES = 10_000
 _MAX_PAUSE_SECONDS = 10.0
+_URL = re.compile(r"https?://[^/?#]", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -47,9 +48,12 @@ class HubOptions:
     def from_environment(cls) -> Self:
         """``HF_ENDPOINT``, ``HF_TOKEN`` or the file ``HF_TOKEN_PATH``, where the hub's own tools have theirs unless it names another.
 
-        Raises FailedPrecondition if the file that is named cannot be read.
+        Raises FailedPrecondition if the endpoint is no URL, or the file that is named cannot be read.
         """
-        return cls(endpoint=os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, token=os.environ.get("HF_TOKEN") or _token_of_file())
+        endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+        if not _URL.match(endpoint):
+            raise FailedPrecondition(f"HF_ENDPOINT must begin with https:// or http://, such as {DEFAULT_ENDPOINT}", reason="INVALID_URL")
+        return cls(endpoint=endpoint, token=os.environ.get("HF_TOKEN") or _token_of_file())
 
 
 @dataclass(frozen=True, slots=True)

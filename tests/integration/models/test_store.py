@@ -68,6 +68,10 @@ def test_models_lie_where_the_environment_says(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     monkeypatch.setenv("HF_TOKEN", "secret")
     assert HubOptions.from_environment() == HubOptions(endpoint="https://mirror.example", token="secret")
+    for wrong in ("mirror.example", "127.0.0.1:8080", "https://", "ftp://mirror.example"):
+        monkeypatch.setenv("HF_ENDPOINT", wrong)
+        with pytest.raises(FailedPrecondition, match="HF_ENDPOINT"):
+            HubOptions.from_environment()
 
 
 def test_weights_in_shards_are_whole_only_with_all_of_them(store: ModelStore) -> None:

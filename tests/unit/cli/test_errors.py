@@ -48,6 +48,7 @@ def _run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Comp
         (["models", "path", "whisper/small"], {}, EXIT_FAILURE, ["malha models pull whisper/small"]),
         (["models", "pull", "whisper/enormous"], {}, EXIT_FAILURE, ["whisper/enormous", "whisper/small"]),
         (["models", "pull", "whisper/tiny"], {"HF_ENDPOINT": "http://127.0.0.1:1"}, EXIT_FAILURE, ["127.0.0.1:1"]),
+        (["models", "pull"], {"HF_ENDPOINT": "mirror.example"}, EXIT_CONFIGURATION, ["HF_ENDPOINT", "https://"]),
         (["demo", "--lang", "pt"], {}, EXIT_CONFIGURATION, ["--yes"]),
         (["demo", "--lang", "pt", "--yes"], {"HF_ENDPOINT": "http://127.0.0.1:1"}, EXIT_FAILURE, ["127.0.0.1:1"]),
         (["serve", "telepathy"], {}, EXIT_CONFIGURATION, ["telepathy", "transcribe"]),
