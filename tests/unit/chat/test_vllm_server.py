@@ -140,8 +140,20 @@ def test_vllm_is_looked_for_in_this_environment_then_in_the_working_directory(tm
     for place in (tmp_path / ".venvs/vllm/bin/vllm", tmp_path / "bin/vllm"):
         place.parent.mkdir(parents=True)
         place.touch(mode=0o755)
+        place.with_name("python").touch(mode=0o755)
         assert program(_settings(vllm_command="")) == (str(place),)
     assert program(_settings(vllm_command="nice -n 5 vllm")) == ("nice", "-n", "5", "vllm")
+
+
+def test_an_environment_that_is_being_made_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    programs = tmp_path / ".venvs/vllm/bin"
+    programs.mkdir(parents=True)
+    (programs / "vllm").touch(mode=0o755)
+    (programs / "python3").touch(mode=0o755)
+    with pytest.raises(FailedPrecondition, match="needs"):
+        program(_settings(vllm_command=""))
 
 
 def test_a_taken_port_is_refused(model: Path) -> None:
