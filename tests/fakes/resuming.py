@@ -38,6 +38,10 @@ class Session:
     muted: bool = False
     """At the last commit."""
     digits: str = ""
+    wishes: int = 0
+    """Heard by any owner."""
+    insights: bool = True
+    """As its present owner was told."""
     closed: bool = False
     skipped: list[tuple[int, int]] = field(default_factory=list)
     """Where a `resume` was answered with one position, and the first audio came from another."""
@@ -135,6 +139,7 @@ class _Owner:
 
     async def begin(self, resume_from: int = 0) -> None:
         self.epoch = self.session.epoch
+        self.session.insights = self.session.insights or not self.session.closed
         self.frame = frame_bytes(self.session.opening.format)
         self.position = self.resumed_from = resume_from
         opened = audio.Opened(
@@ -193,6 +198,9 @@ class _Owner:
                 self.muted = request.control.mute.muted
             case "dtmf":
                 self.new_digits += request.control.dtmf.digits
+            case "insights":
+                self.session.wishes += request.control.insights.trigger
+                self.session.insights = request.control.insights.enabled
 
     async def on_finish(self, _request: audio.StreamRequest) -> None:
         if self.pending:

@@ -37,6 +37,9 @@ class Kept:
         self._forgotten = 0
         self._muted: dict[int | None, api.StreamRequest] = {}
         self._held: api.StreamRequest | None = None
+        self._switched: api.StreamRequest | None = None
+        """Whether insights are wanted, where that was said."""
+        self._received = 0
 
     def add(self, piece: Piece) -> None:
         """Keep a piece of audio."""
@@ -50,8 +53,9 @@ class Kept:
             self._entries.append(_Said(position, request))
             self._bound()
 
-    def forget(self, keep_from: int, frame: int) -> None:
-        """Let go of what an ack says is not needed again."""
+    def forget(self, received: int, keep_from: int, frame: int) -> None:
+        """Let go of what an ack says is not needed again: what was said before ``received`` came, audio is needed from ``keep_from`` on."""
+        self._received = max(self._received, received)
         self.keep_from = (keep_from, frame)
         entries = self._entries
         while entries:
@@ -66,7 +70,7 @@ class Kept:
 
     def state(self) -> list[bytes]:
         """The controls in force where what is kept begins."""
-        return [request.SerializeToString() for request in (*self._muted.values(), *((self._held,) if self._held is not None else ()))]
+        return [request.SerializeToString() for request in (*self._muted.values(), self._held, self._switched) if request is not None]
 
     @property
     def end(self) -> int:
@@ -79,9 +83,12 @@ class Kept:
         return self._forgotten
 
     def request(self, number: int) -> bytes:
-        """An entry, as it is sent again: audio with its position."""
+        """An entry, as it is sent again: audio with its position. Empty: it came, and is not."""
         entry = self._entries[number - self._forgotten]
-        return entry.request.SerializeToString() if isinstance(entry, _Said) else placed(entry[0], entry[1])
+        if not isinstance(entry, _Said):
+            return placed(entry[0], entry[1])
+        request = entry.request if entry.position >= self._received else _lasting(entry.request)
+        return b"" if request is None else request.SerializeToString()
 
     def _bound(self) -> None:
         while self._units > self._limit or len(self._entries) > MOST_ENTRIES:
@@ -102,3 +109,17 @@ class Kept:
             self._muted[channel] = entry.request
         elif control.HasField("hold"):
             self._held = entry.request
+        elif control.HasField("insights"):
+            self._switched = _lasting(entry.request) or self._switched
+
+
+def _lasting(request: api.StreamRequest) -> api.StreamRequest | None:
+    """What of a control that came is said again. A wish for an insight and feedback would count twice."""
+    if request.HasField("feedback"):
+        return None
+    if not request.control.HasField("insights"):
+        return request
+    insights = request.control.insights
+    if not insights.HasField("enabled"):
+        return None
+    return api.StreamRequest(control=api.Control(insights=api.InsightControl(enabled=insights.enabled)))

@@ -91,7 +91,7 @@ class ResumableCall:
         kind = response.WhichOneof("event")
         self._last_seq = max(self._last_seq, response.seq)
         if kind == "ack":
-            self._kept.forget(response.ack.keep_from, response.ack.keep_from_frame)
+            self._kept.forget(response.ack.received_through, response.ack.keep_from, response.ack.keep_from_frame)
         elif kind == "opened":
             self._token = response.opened.resume_token
             if response.opened.resume_from:
@@ -156,7 +156,7 @@ class ResumableCall:
             await call.write(request)
         number = kept.begin
         while (number := max(number, kept.begin)) < kept.end:  # an ack may let go of what was to be sent
-            if not await call.write(kept.request(number)):
+            if (request := kept.request(number)) and not await call.write(request):
                 return  # the reader finds out
             number += 1
         self._connected = True

@@ -356,11 +356,14 @@ async def test_a_server_that_dies_at_any_message(tmp_path: Path, *, relay: bool)
                 await browser.start(positions=True)
                 for at in range(0, len(pcm), CHUNK):
                     await browser.socket.send(at.to_bytes(8, "big") + pcm[at : at + CHUNK].tobytes())
+                    if at == CHUNK:
+                        await browser.say(event="insights", enabled=False, trigger=True)
                 await browser.say(event="stop")
                 events, code = await browser.rest()
             assert (code, events[-1]["event"]) == (1000, "session_ended"), (step, events)
             assert [event["seq"] for event in events if event.get("seq")] == [event.seq for event in server.session.events]
             assert server.session.content == pcm.tobytes(), step
+            assert (server.session.wishes > 0, server.session.insights) == (True, False), step
             assert not any(event["event"] == "gap" for event in events)
             if server.steps < step:
                 return  # that was the last

@@ -18,6 +18,14 @@ def hold(*, on_hold: bool) -> api.StreamRequest:
     return api.StreamRequest(control=api.Control(hold=api.Hold(on_hold=on_hold)))
 
 
+def insights(**said: bool) -> api.StreamRequest:
+    return api.StreamRequest(control=api.Control(insights=api.InsightControl(**said)))
+
+
+def controls(kept: Kept) -> list[api.StreamRequest]:
+    return [request for request in again(kept) if request.WhichOneof("request") in {"control", "feedback"}]
+
+
 def again(kept: Kept) -> list[api.StreamRequest]:
     return [api.StreamRequest.FromString(kept.request(number)) for number in range(kept.begin, kept.end)]
 
@@ -35,7 +43,7 @@ def test_what_an_ack_does_not_cover_is_said_again_in_its_place(said: list[int | 
             all_said.append((position, size))
             position += size
     keep_from = data.draw(st.integers(0, position))
-    kept.forget(keep_from, keep_from)
+    kept.forget(position, keep_from, keep_from)
     expected = [(at, size) for at, size in all_said if at + size > keep_from or (size == 0 and at >= keep_from)]
     found = again(kept)
     sizes = [len(request.audio.content) // 2 for request in found]
@@ -52,7 +60,7 @@ def test_controls_in_force_where_the_kept_audio_begins_come_first() -> None:
         kept.say(number * 1600, request)
         kept.add((piece, number * 1600, 1600))
     assert kept.state() == []
-    kept.forget(4 * 1600, 4 * 1600)
+    kept.forget(5 * 1600, 4 * 1600, 4 * 1600)
     state = [api.StreamRequest.FromString(request) for request in kept.state()]
     assert state == [mute(1), mute(0, muted=False), hold(on_hold=True)]
     assert again(kept)[0] == hold(on_hold=False)
@@ -63,7 +71,7 @@ def test_muting_all_channels_covers_what_was_said_of_single_ones() -> None:
     for request in (mute(0), mute(1, muted=False), mute(None)):
         kept.say(0, request)
     kept.add((audio_request(bytes(3200)), 0, 1600))
-    kept.forget(1600, 1600)
+    kept.forget(1600, 1600, 1600)
     assert [api.StreamRequest.FromString(request) for request in kept.state()] == [mute(None)]
 
 
@@ -71,6 +79,22 @@ def test_keys_are_never_said_twice() -> None:
     kept = Kept(RATE)
     kept.say(0, api.StreamRequest(control=api.Control(dtmf=api.Dtmf(digits="1234"))))
     assert kept.end == 0
+
+
+def test_a_wish_and_feedback_are_said_again_where_no_ack_says_that_they_came() -> None:
+    kept, piece, switch = Kept(RATE), audio_request(bytes(3200)), insights(enabled=False)
+    wish, feedback = insights(trigger=True), api.StreamRequest(feedback=api.Feedback(insight_id="i1", action=api.FEEDBACK_ACTION_USED))
+    for number, request in enumerate((wish, feedback, insights(enabled=False, trigger=True))):
+        kept.say(number * 1600, request)
+        kept.add((piece, number * 1600, 1600))
+    assert controls(kept) == [wish, feedback, insights(enabled=False, trigger=True)]
+    kept.forget(1600, 0, 0)
+    assert controls(kept) == [feedback, insights(enabled=False, trigger=True)]
+    kept.forget(3 * 1600, 0, 0)
+    assert controls(kept) == [switch]
+    kept.forget(3 * 1600, 3 * 1600, 3 * 1600)
+    assert controls(kept) == []
+    assert kept.state() == [switch.SerializeToString()]
 
 
 def test_at_most_a_minute_is_kept() -> None:
