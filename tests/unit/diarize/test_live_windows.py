@@ -52,3 +52,18 @@ async def test_windows_wait_for_each_other_and_turns_for_none() -> None:
     for start in {window.stretch * FRAME_SECONDS for window in windows}:
         first = min(second for second, turn in told if turn.start <= start + 0.25 <= turn.end)
         assert first - start <= 2.0
+
+
+async def test_a_channel_of_one_speaker_has_no_windows_asked_for_by_others() -> None:
+    host = Answering()
+    questions = Questions(host)  # type: ignore[arg-type]  # of the host only `call` is used
+    alone, known, asking = (
+        _Stream(questions, config)
+        for config in (DiarizationConfig("t", max_speakers=1), DiarizationConfig("t", max_speakers=1, prints=True), DiarizationConfig("t"))
+    )
+    with alone.in_company(), known.in_company():
+        for stream in (alone, known):
+            await stream.hear(np.concatenate((silence(0.2), voice(0.6, seed=1), silence(0.4))).tobytes())
+            assert len(list(stream._waiting)) == 1
+        await asking.hear(np.concatenate((silence(0.2), voice(1.5, seed=2))).tobytes())
+    assert host.asked == [len(asking._channel._windows) + 1]

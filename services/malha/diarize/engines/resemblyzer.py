@@ -105,7 +105,7 @@ class _Stream:
     @contextlib.contextmanager
     def in_company(self) -> Iterator[None]:
         """While it is live, its windows may go along with those of others."""
-        together = self._config.online and not self._config.background
+        together = self._needs_prints and self._config.online and not self._config.background
         if together:
             self._questions.join(self._waiting)
         try:
