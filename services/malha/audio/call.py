@@ -75,6 +75,8 @@ class Call:
         """
         self.recorder: CallRecorder | None = None
         """Where its tenant wants the call recorded. What is muted or on hold is not."""
+        self.insights = progress is None or progress.insights
+        """Whether they are wanted, where the call has any."""
         self.figures = Figures([]) if progress is None else Figures([], gaps=progress.gaps, failed_segments=progress.failed_segments)
         self._config = config
         self._recogniser = recogniser
@@ -390,5 +392,6 @@ class Call:
             gaps=self.figures.gaps,
             gap_through=self._gap_through,
             failed_segments=self.figures.failed_segments,
+            insights=self.insights,
             header=bytes(self._header[:header_bytes]),
         )

@@ -89,6 +89,7 @@ class CallFactory:
             wanted,
             lambda insight: teller.advise(insight, call.received_through),
             lambda reason, message: teller.tell(Warned(reason, message), call.received_through),
+            enabled=call.insights,
         )
         try:
             yield

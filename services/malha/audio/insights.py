@@ -47,8 +47,10 @@ class CallInsights:
         opening: api.Open,
         told: Callable[[api.Insight], None],
         refused: Callable[[str, str], None],
+        *,
+        enabled: bool = True,
     ) -> None:
-        """``told`` gets each insight once; ``refused(reason, message)`` why there will be none."""
+        """``told`` gets each insight once; ``refused(reason, message)`` why there will be none. ``enabled``: whether they are wanted from the start."""
         self._channel = channel
         self._metadata = metadata
         self._opening = opening
@@ -58,7 +60,7 @@ class CallInsights:
         self._waiting: deque[api.AnalyzeRequest] = deque(maxlen=MOST_WAITING)
         self._unsettled: dict[int, api.AnalyzeRequest] = {}
         """Wishes and feedback that Insight has not said are done, by number: its connection may be lost with them."""
-        self._enabled = True
+        self._enabled = enabled
         self._wake = asyncio.Event()
         self._finishing = False
         self._ticked = -1
@@ -89,7 +91,9 @@ class CallInsights:
         """The operator turns insights on or off, or asks for one now."""
         if enabled is not None:
             self._enabled = enabled
-        self._put_until_done(api.AnalyzeRequest(tick=self._switch(enabled, trigger=trigger)))
+        tick = api.Tick(trigger=trigger, enabled=enabled)
+        tick.time.FromNanoseconds(max(self._ticked, 0) * 1_000_000_000)
+        self._put_until_done(api.AnalyzeRequest(tick=tick))
 
     def feedback(self, insight_id: str, action: str) -> None:
         """What the operator did with an insight."""
@@ -106,11 +110,6 @@ class CallInsights:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    def _switch(self, enabled: bool | None, *, trigger: bool = False) -> api.Tick:
-        tick = api.Tick(trigger=trigger, enabled=enabled)
-        tick.time.FromNanoseconds(max(self._ticked, 0) * 1_000_000_000)
-        return tick
-
     def _put_until_done(self, request: api.AnalyzeRequest) -> None:
         """Beyond what may wait the oldest is not sent again."""
         request.request_id = self._numbered = self._numbered + 1
@@ -121,10 +120,7 @@ class CallInsights:
 
     def _again(self) -> None:
         """Before all that waits: what a lost connection may have taken along. Insight gives the same insight once, and counts the same feedback once."""
-        again = [request for request in self._unsettled.values() if request not in self._waiting]
-        if not self._enabled:
-            again.insert(0, api.AnalyzeRequest(tick=self._switch(False)))
-        self._waiting.extendleft(reversed(again))
+        self._waiting.extendleft(reversed([request for request in self._unsettled.values() if request not in self._waiting]))
 
     def _put(self, request: api.AnalyzeRequest) -> None:
         self._waiting.append(request)
@@ -152,6 +148,7 @@ class CallInsights:
         call = insight_pb2_grpc.InsightServiceStub(self._channel()).Analyze(metadata=self._metadata)
         sender: asyncio.Task[None] | None = None
         try:
+            self._opening.disabled = not self._enabled
             await call.write(api.AnalyzeRequest(open=self._opening))
             while (response := await call.read()) is not grpc.aio.EOF:
                 kind = response.WhichOneof("event")

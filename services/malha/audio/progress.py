@@ -61,6 +61,8 @@ class Progress:
     gap_through: int
     """Where the last gap that was told ends, in the client's units: it may be met again."""
     failed_segments: int
+    insights: bool
+    """Whether they are wanted: the client may have turned them off."""
     header: bytes
     """Of a container: what a decoder needs before it can begin in the middle."""
 
@@ -79,6 +81,7 @@ class Progress:
                 "gaps": self.gaps,
                 "gap_through": self.gap_through,
                 "failed": self.failed_segments,
+                "insights": self.insights,
                 "header": base64.b64encode(self.header).decode(),
             },
         }
@@ -96,7 +99,7 @@ class Progress:
             for k, turns in enumerate(flags["turns"])
         )
         header = base64.b64decode(flags["header"])
-        counts = (flags["gaps"], flags["gap_through"], flags["failed"], header)
+        counts = (flags["gaps"], flags["gap_through"], flags["failed"], flags["insights"], header)
         return cls(committed["position"], committed["frame"], flags["rate"], channels, *counts)
 
     def starting_at(self, position: int, frame: int) -> Self:

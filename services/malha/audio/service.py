@@ -262,8 +262,11 @@ class AudioStreamService:
     def _steer(self, control: api.InsightControl, call: Call, teller: Teller) -> None:
         if teller.insights is None:
             teller.tell(Warned("INSIGHTS_OFF", "this call was opened without insights: set open.insights"), call.received_through)
-        else:
-            teller.insights.control(control.enabled if control.HasField("enabled") else None, control.trigger)
+            return
+        if control.HasField("enabled"):
+            call.insights = control.enabled
+            teller.save()
+        teller.insights.control(control.enabled if control.HasField("enabled") else None, control.trigger)
 
     async def _run_file(self, stream: AudioStream, config: CallConfig, teller: Teller, session_id: str) -> None:
         """A whole file: it is gathered, decoded elsewhere, and heard as fast as it is recognised."""

@@ -92,6 +92,7 @@ class InsightService:
         session = Session(analysis, self._asks(opening, setup, session_id), stream.emit, around)
         stream.emit(api.AnalyzeResponse(opened=await self._opened(opening, session_id, setup, around)))
         async with _closing(session):
+            session.enable(not opening.disabled)
             await self._resume(session, analysis, around, session_id)
             await self._listen(stream, session, around, setup)
             await session.finish()

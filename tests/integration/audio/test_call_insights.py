@@ -154,10 +154,8 @@ async def test_what_is_done_is_not_sent_again_and_insights_that_are_off_stay_off
         await connections(service, 2)
         await insights.finish()
     after = service.heard[[request.WhichOneof("request") for request in service.heard].index("segment") + 1 :]
-    assert [request.WhichOneof("request") for request in after] == ["tick", "finish"]
-    assert after[0].tick.HasField("enabled")
-    assert not after[0].tick.enabled
-    assert not after[0].tick.trigger
+    assert [request.WhichOneof("request") for request in after] == ["finish"]
+    assert service.opened[1].disabled
 
 
 async def test_a_server_without_insight_is_told_once_and_not_asked_again() -> None:

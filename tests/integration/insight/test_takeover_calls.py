@@ -10,6 +10,7 @@ from integration.insight.test_calls import Caller, Scripted, everything
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.api.audio.v1 import audio_pb2_grpc
+from malha.api.insight.v1 import insight_pb2
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
 
@@ -80,3 +81,22 @@ async def test_what_insight_kept_and_its_call_never_heard_is_told_to_the_next_co
         third, _ = await Returned.at(place.channel, token, last)
         await third.finish()
         assert not {untold, insight.id} & {each.id for each in third.of("insight")}
+
+
+async def test_insights_that_were_turned_off_stay_off(serving: Serving, database: Database, store: StoreSettings) -> None:
+    flush = api.Control(flush=api.Flush())
+    async with serving(None, (database, store), Scripted(["bom dia", THREAT])) as place:
+        caller = Caller(place.channel)
+        token = (await caller.open(insights=True)).resume_token
+        await caller.send(control=api.Control(insights=api.InsightControl(enabled=False)))
+        await caller.speak(1)
+        await caller.send(control=flush)
+        await caller.until("transcript")
+        caller._call.cancel()
+        returned, _ = await Returned.at(place.channel, token, max(event.seq for event in caller.events))
+        await returned.speak(2)  # the first is what is known already
+        await returned.send(control=flush)
+        await returned.until("transcript")
+        await returned.send(control=api.Control(insights=api.InsightControl(enabled=True, trigger=True)))
+        await returned.finish()
+    assert {insight.trigger for insight in returned.of("insight")} == {insight_pb2.TRIGGER_MANUAL}

@@ -261,6 +261,7 @@ class Open(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """The conversation."""
     language: _builtins.str
@@ -271,6 +272,8 @@ class Open(_message.Message):
     """The call's session, a UUID: insights are given once for each, however often it is opened. Empty: one of its own."""
     alias: _builtins.str
     """The model's alias; empty: the default of each type."""
+    disabled: _builtins.bool
+    """Begin with insights off, until a tick turns them on."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_rules_pb2.InsightType.ValueType]:
         """Wanted types; empty: all."""
@@ -284,10 +287,11 @@ class Open(_message.Message):
         policy: _builtins.str = ...,
         session_id: _builtins.str = ...,
         alias: _builtins.str = ...,
+        disabled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "conversation_id", b"conversation_id", "language", b"language", "policy", b"policy", "session_id", b"session_id", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "conversation_id", b"conversation_id", "disabled", b"disabled", "language", b"language", "policy", b"policy", "session_id", b"session_id", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

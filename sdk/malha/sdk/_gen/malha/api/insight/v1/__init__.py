@@ -912,6 +912,11 @@ class Open(betterproto2.Message):
     The model's alias; empty: the default of each type.
     """
 
+    disabled: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Begin with insights off, until a tick turns them on.
+    """
+
 
 default_message_pool.register_message("malha.api.insight.v1", "Open", Open)
 
