@@ -99,7 +99,8 @@ class Progress:
             for k, turns in enumerate(flags["turns"])
         )
         header = base64.b64decode(flags["header"])
-        counts = (flags["gaps"], flags["gap_through"], flags["failed"], flags["insights"], header)
+        insights = flags.get("insights", True)  # a call may have been stored by a version that did not tell
+        counts = (flags["gaps"], flags["gap_through"], flags["failed"], insights, header)
         return cls(committed["position"], committed["frame"], flags["rate"], channels, *counts)
 
     def starting_at(self, position: int, frame: int) -> Self:
