@@ -110,9 +110,7 @@ class Slow(NullEngine):
             self.ended.set()
 
 
-QUICK = JobSettings(
-    _env_file=None, job_lost_seconds=2, job_backoff_seconds=0.1, job_attempts=2, webhook_backoff_seconds=0.1, webhook_give_up_seconds=60
-)
+QUICK = JobSettings(_env_file=None, job_backoff_seconds=0.1, job_attempts=2, webhook_backoff_seconds=0.1, webhook_give_up_seconds=60)
 
 
 @asynccontextmanager

@@ -51,7 +51,8 @@ async def test_a_killed_processs_job_is_taken_up_once_by_another(
     finally:
         process.kill()
         await process.wait()
-    async with serving(settings, database, store) as one, serving(settings, database, store):
+    lost = QUICK.model_copy(update={"job_lost_seconds": 5})
+    async with serving(settings, database, store, jobs=lost) as one, serving(settings, database, store, jobs=lost):
         done = await one.until(job)
         assert (done.status, done.attempts) == (api.JOB_STATUS_DONE, 2)
         assert await one.value("SELECT count(DISTINCT session_id) FROM segment") == 1
