@@ -81,6 +81,11 @@ async def send(call: Rpc, opening: dict[str, Any], *texts: str | None) -> None:
     await call.write(api.SynthesizeRequest(finish=api.Finish()))
 
 
+def streams() -> float | None:
+    """How many are open."""
+    return REGISTRY.get_sample_value("malha_streams_open", {"service": SynthesizeService.name})
+
+
 async def read_all(call: grpc.aio.StreamStreamCall) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
@@ -354,26 +359,30 @@ async def test_a_piece_of_text_and_all_of_it_are_bounded(client: Client) -> None
 
 
 async def test_a_lost_client_stops_the_work(client: Client) -> None:
-    worker = psutil.Process(client.engine.worker_pids[0])
+    worker, minutes = psutil.Process(client.engine.worker_pids[0]), "⣿" * 100 + ". "
+
+    def spent() -> float:
+        return sum(worker.cpu_times()[:2])
+
+    before = spent()
+    await client.say(minutes, language="en")
+    one = spent() - before
     call = client.open()
     await call.write(api.SynthesizeRequest(open=api.Open(language="en")))
-    await call.write(api.SynthesizeRequest(text=api.Text(text="⣿" * 100 + ". ")))
-    await call.write(api.SynthesizeRequest(text=api.Text(text="⣿" * 100 + ". " + "⣿" * 100 + ". ")))
+    await call.write(api.SynthesizeRequest(text=api.Text(text=minutes)))
+    await call.write(api.SynthesizeRequest(text=api.Text(text=2 * minutes)))
     while not (await asyncio.wait_for(call.read(), DEADLINE)).HasField("audio"):
         pass
+    before = spent()
     call.cancel()
-    await asyncio.sleep(0.2)
-    before = worker.cpu_times()
-    await asyncio.sleep(0.5)
-    after = worker.cpu_times()
-    assert after.user - before.user < 0.1
+    async with asyncio.timeout(DEADLINE):
+        while streams() or client.engine._host.busy_workers:
+            await asyncio.sleep(0.05)
+    assert spent() - before < one / 2, "of three sentences"
     assert (await client.say("Bom dia.", language="pt")).closed.characters == 8
 
 
 async def test_a_client_that_does_not_read_gives_its_place_back(tmp_path: Path) -> None:
-    def streams() -> float | None:
-        return REGISTRY.get_sample_value("malha_streams_open", {"service": SynthesizeService.name})
-
     async with serving(tmp_path, StreamLimits(flush_seconds=0.2), synthesize_max_open=1, synthesize_reader_seconds=0.5) as client:
         deaf = client.open()
         await deaf.write(api.SynthesizeRequest(open=api.Open(language="pt")))
