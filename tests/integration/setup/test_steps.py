@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,15 @@ def test_a_step_is_one_line_and_its_command_is_silent(sh: Run) -> None:
 
 
 def test_what_is_done_is_told_before_it_is_done(place: Path) -> None:
-    line = f"{STEP} '[1/1] something long' sleep 600"
+    line = f"{STEP} '[1/1] something long' sh -c 'touch begun; exec sleep 600'"
     with subprocess.Popen(["sh", "-c", line], cwd=place, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         told = "[1/1] something long ... "
         assert process.stdout.read(len(told)) == told
+        until = time.monotonic() + 60
+        while not (place / "begun").exists():  # a signal that meets a shell as it starts a program may be heard by neither
+            assert time.monotonic() < until
+            time.sleep(0.01)
         assert process.poll() is None
         os.killpg(process.pid, 15)
         assert process.wait(60) == 130
