@@ -43,7 +43,14 @@ def _health(told: dict[str, Any]) -> httpx.Response:
 
 
 def _gone(pids: dict[str, int]) -> bool:
-    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids.values())
+    return all(map(_ended, pids.values()))
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_up_tells_where_it_is_and_ctrl_c_stops_all(tmp_path: Path) -> None:

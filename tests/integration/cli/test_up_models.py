@@ -50,8 +50,8 @@ def aliases(server: Running) -> list[str]:
 
 
 def logged(directory: Path) -> str:
-    """Everything this server has written."""
-    return "\n".join(file.read_text(errors="replace") for file in sorted(directory.rglob("*.log")))
+    """Everything this server has written, but for a line that it is writing."""
+    return "".join(file.read_text(errors="replace").rpartition("\n")[0] + "\n" for file in sorted(directory.rglob("*.log")))
 
 
 def events(directory: Path, name: str) -> list[dict[str, Any]]:
