@@ -110,7 +110,7 @@ async def test_where_one_is_down_the_next_is_asked_and_soon_at_once(tiny: Path) 
 
 
 async def test_who_is_slow_is_overtaken(tiny: Path) -> None:
-    async with FakeTranscriptions(otherwise=NEVER) as server, routed(tiny, server, smart_routing_seconds=0.5) as engine:
+    async with FakeTranscriptions(otherwise=NEVER) as server, routed(tiny, server, smart_routing_seconds=2) as engine:
         assert await who(engine, "fr") == "faster-whisper"
     assert len(server.requests) == 1
 
