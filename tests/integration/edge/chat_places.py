@@ -103,7 +103,7 @@ async def chat_edge(
 
 
 def _kept(database: Database, stored: StoreSettings, folder: Path, servers: Sequence[Server]) -> list[Service]:
-    jobs = JobSettings(_env_file=None, job_lost_seconds=2, job_backoff_seconds=0.1, job_attempts=2)
+    jobs = JobSettings(_env_file=None, job_backoff_seconds=0.1, job_attempts=2)
     return [
         ConversationService(database, ConversationSettings(_env_file=None)),
         JobService(
