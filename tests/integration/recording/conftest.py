@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fakes.postgres import make_tenant
+from malha.recording import recordings as recordings_module
 from malha.recording.encoder import Samples
 from malha.recording.make import make_recordings
 from malha.recording.recorder import Recorder
@@ -19,6 +20,13 @@ from malha.recording.settings import RecordingSettings
 from malha.store.database import Database
 
 RATE = 8_000
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine encodes last: what is left when a process stops is not given up after seconds here."""
+    monkeypatch.setattr(recordings_module, "_OPEN_SECONDS", 60.0)
+    monkeypatch.setattr(recordings_module, "_CLOSE_SECONDS", 300.0)
 
 
 def tone(seconds: float, hertz: float) -> Samples:
