@@ -51,15 +51,25 @@ class Stream:
         print(text, flush=True)
         yield None
 
-    def do_spare(self, seconds: float) -> Iterator[object]:
-        """Whether there was spare capacity before and after a wait."""
-        before = spare_capacity()
-        time.sleep(seconds)
+    def do_spare(self, seconds: float, began: str | None = None) -> Iterator[object]:
+        """Whether there was spare capacity before a wait, which ends with it, and after."""
+        before, until = spare_capacity(), time.monotonic() + seconds
+        mark(began)
+        while spare_capacity() and time.monotonic() < until:
+            time.sleep(0.005)
         yield before, spare_capacity()
 
-    def do_sleep(self, seconds: float) -> Iterator[object]:
+    def do_sleep(self, seconds: float, began: str | None = None) -> Iterator[object]:
+        mark(began)
         time.sleep(seconds)
         yield "slept"
+
+    def do_hold(self, path: str) -> Iterator[object]:
+        """Until a file is there."""
+        until = time.monotonic() + 20
+        while not Path(path).exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        yield "held"
 
     def do_steps(self, count: int, seconds: float = 0.0) -> Iterator[object]:
         for step in range(count):
@@ -116,10 +126,11 @@ class Stream:
     def do_unpicklable(self) -> Iterator[object]:
         yield lambda: None
 
-    def do_lock_gil(self, seconds: int) -> Iterator[object]:
+    def do_lock_gil(self, seconds: int, began: str | None = None) -> Iterator[object]:
         """Keep the GIL in C code."""
         import ctypes
 
+        mark(began)
         ctypes.PyDLL(None).sleep(seconds)
         yield None
 
@@ -137,6 +148,12 @@ class Workbench:
             case ("close", str() as path):
                 return Stream(arguments, closed=lambda: append(path))
         return Stream(arguments)
+
+
+def mark(began: str | None) -> None:
+    """Say in a file that an item is being worked on."""
+    if began is not None:
+        Path(began).touch()
 
 
 def append(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 
@@ -20,7 +21,7 @@ from malha.store.database import Database
 from malha.store.settings import StoreSettings
 from malha.transcribe.engine import SAMPLE_RATE_HERTZ, Capabilities, Hypothesis, RecognitionConfig
 
-from .resuming import Resuming, spans
+from .resuming import SECONDS, Resuming, spans
 from .sites import Saying, Servers, Span, assert_once, assert_the_same, metadata, speech
 
 RATE = 8_000
@@ -93,15 +94,41 @@ async def undisturbed(call: Resuming) -> list[Span]:
     return spans(call.segments)
 
 
-async def lost_at(call: Resuming, seconds: Sequence[float], pauses: Sequence[float] = (0.0, 0.05, 0.25)) -> None:
-    """Take a call to its end, and lose it when it first comes to these times."""
+async def lost_at(
+    call: Saying, seconds: Sequence[float], pauses: Sequence[float] = (0.0, 0.05, 0.25), database: Database | None = None
+) -> None:
+    """Take a call to its end, and lose it when it first comes to these times; with a database: once that has what was said."""
     await call.connect()
     for number, second in enumerate(seconds):
         await call.send(max(int(second * RATE) - call.position, 0))
         await asyncio.sleep(pauses[number % len(pauses)])
+        if database is not None:
+            await kept(database, call)
         await call.lose()
         await call.connect()
     await call.finish()
+
+
+async def kept(database: Database, call: Saying) -> None:
+    """Wait until the mutes, holds and keys that were said are stored, of the last channel."""
+    muted, on_hold, digits = False, False, 0
+    for control in (control for frame in sorted(call.said) for control in call.script.get(frame, ())):
+        muted = control.mute.muted if control.HasField("mute") else muted
+        on_hold = control.hold.on_hold if control.HasField("hold") else on_hold
+        digits += len(control.dtmf.digits)
+    session = dict(call.metadata)["malha-session"]
+    async with asyncio.timeout(SECONDS):
+        while (muted, on_hold, digits) != await _stored(database, session):
+            await asyncio.sleep(0.01)
+
+
+async def _stored(database: Database, session: str) -> tuple[bool, bool, int]:
+    async with database.ingest_tx() as connection:
+        flags = await connection.fetchval("SELECT flags FROM live_session WHERE session_id = $1", uuid.UUID(session))
+    if not flags:
+        return False, False, 0
+    turn, figures = flags["turns"][-1][-1], flags["figures"][-1]
+    return turn[1], turn[2], figures[2]
 
 
 @pytest.mark.parametrize("pace", [api.PACE_LIVE, api.PACE_BATCH], ids=["live", "batch"])
@@ -130,13 +157,15 @@ SCRIPT = {
 
 @pytest.mark.parametrize("again", [True, False], ids=["said again", "not said again"])
 @pytest.mark.parametrize("losses", [(3.0, 5.3, 8.2, 11.1, 13.5, 15.1), (5.9, 6.0, 12.0, 12.1, 14.0)], ids=["just after", "between"])
-async def test_mute_hold_flush_and_keys_keep_their_places(channel: grpc.aio.Channel, losses: Sequence[float], *, again: bool) -> None:
+async def test_mute_hold_flush_and_keys_keep_their_places(
+    channel: grpc.aio.Channel, database: Database, losses: Sequence[float], *, again: bool
+) -> None:
     """Also for a client that does not repeat what it said: the server has stored it, with its place."""
     audio = mulaw(speech(20, RATE, (5, 6)))
     script = SCRIPT if again else {frame: controls for frame, controls in SCRIPT.items() if not controls[0].HasField("flush")}
     expected = await undisturbed(calling(channel, audio, script=script))
     call = calling(channel, audio, script=script, again=again)
-    await lost_at(call, losses, pauses=[0.1])
+    await lost_at(call, losses, pauses=[0.0], database=database)
     assert_once(call)
     assert_the_same(spans(call.segments), expected)
     assert not any(each == 1 and start < 8.0 and end > 5.3 for each, start, end in spans(call.segments))
@@ -144,14 +173,14 @@ async def test_mute_hold_flush_and_keys_keep_their_places(channel: grpc.aio.Chan
     assert [each.dtmf_digits for each in call.durable[-2].summary.channels] == [0, 6]
 
 
-async def test_a_word_on_mute_goes_before_what_was_stored(channel: grpc.aio.Channel) -> None:
+async def test_a_word_on_mute_goes_before_what_was_stored(channel: grpc.aio.Channel, database: Database) -> None:
     """Muted, lost, and unmuted by a client that forgot the rest: it is heard, whatever the server remembers."""
     audio = mulaw(speech(16, RATE, (5,)))
     muted = {int(3.0 * RATE): [api.Control(mute=api.Mute(muted=True))]}
     call = calling(channel, audio, script=muted, again=False)
     await call.connect()
     await call.send(int(3.2 * RATE))
-    await asyncio.sleep(0.05)
+    await kept(database, call)
     await call.lose()
     await call.connect()
     await call.call.write(api.StreamRequest(control=api.Control(mute=api.Mute(muted=False))))

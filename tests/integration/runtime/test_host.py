@@ -157,16 +157,18 @@ async def test_an_output_that_cannot_be_sent_fails_its_stream_only():
         assert (await anext(neighbour)).item == "unharmed"
 
 
-async def test_metrics():
+async def test_metrics(tmp_path):
     labels = {"engine": "measured"}
     async with hosting(name="measured", max_open=1) as engine:
         async with engine.stream(None) as stream:
             waiting = asyncio.create_task(items(engine, 1))
-            await stream.send(("sleep", 1.0))
+            await stream.send(("hold", str(tmp_path / "go")))
             await stream.send("second")
             await until(lambda: REGISTRY.get_sample_value("malha_engine_queue_depth", labels) == 3)
             await until(lambda: REGISTRY.get_sample_value("malha_engine_busy_workers", labels) == 1)
-            assert (await anext(stream)).item == "slept"
+            await asyncio.sleep(0.2)  # which the second item waits at least
+            (tmp_path / "go").touch()
+            assert (await anext(stream)).item == "held"
             assert (await anext(stream)).item == "second"
             await until(lambda: REGISTRY.get_sample_value("malha_engine_busy_workers", labels) == 0)
         await waiting

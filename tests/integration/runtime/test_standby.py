@@ -21,12 +21,11 @@ import os, signal, sys, time
 from pathlib import Path
 from malha.runtime.supervisor import exit_with_parent, notify_ready, wait_for_turn
 
-directory, slow = Path(sys.argv[1]), sys.argv[2] == "slow"
+directory, seconds = Path(sys.argv[1]), {"quick": 0.0, "slow": 1.0, "stuck": 600.0}[sys.argv[2]]
 
 def prepare():
     (directory / f"prepares-{os.getpid()}").touch()
-    if slow:
-        time.sleep(1.0)
+    time.sleep(seconds)
     (directory / f"waits-{os.getpid()}").touch()
 
 exit_with_parent(grace_seconds=0.3)
@@ -200,7 +199,7 @@ async def test_the_standby_stops_before_the_child(tmp_path):
 
 async def test_stopping_while_the_standby_starts(tmp_path):
     before = open_descriptors()
-    async with supervising(child(tmp_path, "slow")) as running:
+    async with supervising(child(tmp_path, "stuck")) as running:
         first = (await running.wait(Change.READY, "one")).pid
         second = await standby(tmp_path, what="prepares")
         assert await running.end() == 0
