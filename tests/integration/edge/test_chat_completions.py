@@ -292,8 +292,7 @@ async def test_a_client_that_leaves_stops_the_model(chat: ChatEdge, model: FakeO
     await until(lambda: model.requests and (model.last.told or not stream))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    took = await until(lambda: model.last.left)
-    assert took < 2, "on an idle machine it is a few milliseconds"
+    assert await until(lambda: model.last.left) < 10, "on an idle machine it is a few milliseconds"
 
 
 async def test_a_client_that_leaves_before_the_first_token_stops_the_model(chat: ChatEdge, model: FakeOpenAI) -> None:
@@ -303,12 +302,12 @@ async def test_a_client_that_leaves_before_the_first_token_stops_the_model(chat:
     await asyncio.sleep(0.1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    assert await until(lambda: model.last.left) < 2
+    assert await until(lambda: model.last.left) < 10
 
 
 async def test_a_silent_stream_is_kept_alive(chat: ChatEdge, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_stream, "KEEP_ALIVE_SECONDS", 0.1)
-    model.otherwise = Fault(before_first_token_seconds=0.5)
+    model.otherwise = Fault(before_first_token_seconds=2.0)
     answer = await chat.client.post("/v1/chat/completions", json={"messages": QUESTION, "stream": True})
     assert answer.text.count(": keep-alive\n\n") >= 2
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events_of(answer.text)[:-1]) == SENTENCE

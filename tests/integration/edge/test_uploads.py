@@ -6,7 +6,6 @@ import wave
 from collections.abc import AsyncIterator
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from conftest import silence, voice
@@ -158,12 +157,20 @@ async def test_fields_before_the_file_let_it_stream(fake: FakeServer, fake_edge:
     head = form(("language", b"pt"))[: -len(f"--{BOUNDARY}--\r\n")] if order == "fields first" else b""
     seen_early: list[int] = []
 
+    def seen() -> int:
+        return sum(len(call.content) for call in fake.calls)
+
     async with fake_edge.client() as client:
 
         async def body() -> AsyncIterator[bytes]:
             yield head + first
-            await asyncio.sleep(0.3)
-            seen_early.append(sum(len(call.content) for call in fake.calls))
+            if order == "fields first":
+                async with asyncio.timeout(10):
+                    while seen() < 49_000:
+                        await asyncio.sleep(0.01)
+            else:
+                await asyncio.sleep(0.3)
+            seen_early.append(seen())
             yield b"B" + second
 
         answer = await client.post(ASR, content=body(), headers=FORM)
@@ -215,22 +222,25 @@ async def test_over_the_limit_without_a_length_it_is_refused_on_the_way(edge_for
 
 
 async def test_a_client_that_leaves_while_it_waits_cancels_the_call(fake: FakeServer, fake_edge: RunningEdge) -> None:
+    heard = asyncio.Event()
+
     async def thinks(call: FakeCall) -> None:
         await call.read()
         await call.opened()
         while (request := await call.read()) is not None and not request.HasField("finish"):
             pass
+        heard.set()
         try:
-            await asyncio.sleep(30)
+            await asyncio.sleep(60)
         finally:
             call.lost.set()
 
     fake.behaviour = thinks
-    async with fake_edge.client() as client:
-        with pytest.raises(httpx.ReadTimeout):
-            await client.post(ASR, content=form(("file", b"abc")), headers=FORM, timeout=0.5)
-        async with asyncio.timeout(10):
-            await fake.call.lost.wait()
+    async with fake_edge.client() as client, asyncio.timeout(30):
+        asking = asyncio.create_task(client.post(ASR, content=form(("file", b"abc")), headers=FORM))
+        await heard.wait()
+        asking.cancel()
+        await fake.call.lost.wait()
 
 
 async def test_a_client_that_leaves_while_it_sends_cancels_the_call(fake: FakeServer, fake_edge: RunningEdge) -> None:
@@ -300,13 +310,14 @@ async def test_too_many_recordings_at_once(edge_for: EdgeFor) -> None:
         release = asyncio.Event()
 
         async def body() -> AsyncIterator[bytes]:
-            whole = form(("language", b"en"), ("file", b"abc"))
-            yield whole[:150]
+            whole = form(("language", b"en"), ("file", bytes(5000)))
+            yield whole[:3000]
             await release.wait()
-            yield whole[150:]
+            yield whole[3000:]
 
         first = asyncio.create_task(client.post(ASR, content=body(), headers=FORM))
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(10):
+            await fake.arrived.wait()
         second = await client.post(ASR, content=form(("file", b"abc")), headers=FORM)
         assert (second.status_code, second.json()["error"]["reason"]) == (429, "TOO_MANY_UPLOADS")
         release.set()
