@@ -12,6 +12,8 @@ class Wire:
         self.port = port
         self.target = ""
         self.down = False
+        self.delay_seconds = 0.0
+        """Before a connection gets through."""
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -39,6 +41,7 @@ class Wire:
         try:
             if self.down:
                 raise ConnectionRefusedError
+            await asyncio.sleep(self.delay_seconds)
             there, back = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             writer.transport.abort()

@@ -21,7 +21,7 @@ _CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),  # a call on hold may have nothing to send
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # so long may connecting take; at 50, a server that needed 0.3 s was never reached
     ("grpc.max_reconnect_backoff_ms", 250),  # the default goes to minutes
     ("grpc.http2.bdp_probe", 0),
 )

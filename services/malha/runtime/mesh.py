@@ -16,7 +16,7 @@ MESSAGE_BYTES = 4 * 1024 * 1024
 
 OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # so long may connecting take; at 50, a server that needed 0.3 s was never reached
     ("grpc.max_reconnect_backoff_ms", 250),  # the default backoff added four seconds after an outage
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),

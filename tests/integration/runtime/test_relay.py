@@ -35,7 +35,7 @@ async def serving(handler: Handler, port: int = 0) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def relaying(port: int) -> AsyncIterator[RelayChannel]:
-    options = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50))
+    options = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 3_000), ("grpc.max_reconnect_backoff_ms", 50))
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
         relay = RelayChannel(channel)
         try:

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from fakes.audio_server import TOKEN, error_info, serving
+from fakes.wire import Wire
 from malha.sdk import (
     ChatAnswer,
     ChatDelta,
@@ -251,6 +252,13 @@ async def test_and_given_up_after_three_times():
         with pytest.raises(Unavailable, match="not yet"):
             await malha.models()
         assert server.unary_calls == 4
+
+
+async def test_a_server_that_is_slow_to_connect_to_is_reached():
+    async with serving() as server, Wire(server.port).laid() as wire, Malha(wire.target, TOKEN) as malha:
+        wire.delay_seconds = 1.0
+        assert await malha.models()
+    assert server.unary_calls == 1
 
 
 async def test_unary_calls_have_a_deadline():
