@@ -145,6 +145,7 @@ class FakeServer(
         self.behaviour = behaviour
         self.calls: list[FakeCall] = []
         self.spoken: list[synthesize.SynthesizeRequest] = []
+        self.speaking = 0
         self.unavailable = 0
         self.unary_calls = 0
         self.port = 0
@@ -180,6 +181,13 @@ class FakeServer(
     async def Synthesize(self, _iterator, context) -> None:
         """One chunk of as many samples as characters for each text; a mark for each of its words."""
         await self._admitted(context)
+        self.speaking += 1
+        try:
+            await self._speak(context)
+        finally:
+            self.speaking -= 1
+
+    async def _speak(self, context) -> None:
         offset = 0
         while (request := await context.read()) is not grpc.aio.EOF:
             self.spoken.append(request)

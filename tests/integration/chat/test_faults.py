@@ -34,7 +34,7 @@ aliases.main.deployment = "one"
 engine = "openai"
 base_url = "{url}"
 model = "tiny"
-timeouts = { first_token_seconds = 1.0, stall_seconds = 1.0, total_seconds = 20 }
+timeouts = { first_token_seconds = 3.0, stall_seconds = 3.0, total_seconds = 20 }
 breaker = { failures = 3, open_seconds = 0.5 }
 """
 TWO = """
@@ -45,7 +45,7 @@ engine = "openai"
 base_url = "{url}"
 model = "tiny"
 fallback = "two"
-timeouts = { first_token_seconds = 1.0, stall_seconds = 1.0, total_seconds = 20 }
+timeouts = { first_token_seconds = 3.0, stall_seconds = 3.0, total_seconds = 20 }
 [deployments.two]
 engine = "openai"
 base_url = "{url}"
@@ -130,7 +130,7 @@ async def test_an_answer_to_a_schema_that_is_wrong_goes_to_the_next(serving: Any
         assert (text, end.model) == ('{"message": "' + SENTENCE + '"}', "large")
 
 
-@pytest.mark.parametrize("fault", [RESET, CUT_STREAM, Fault(between_tokens_seconds=3)])
+@pytest.mark.parametrize("fault", [RESET, CUT_STREAM, Fault(between_tokens_seconds=10)])
 async def test_a_stream_that_breaks_is_completed_where_the_whole_goes_on(serving: Any, model: FakeOpenAI, fault: Fault) -> None:
     model.faults.append(fault)
     async with serving(model, ONE) as place:
@@ -179,7 +179,7 @@ async def test_a_breaker_opens_and_one_probe_closes_it(serving: Any, model: Fake
         assert len(model.requests) == 3
         assert (await place.unary("ListModels", chat_pb2.ListModelsRequest())).models[0].breaker in {"open", "half_open"}
         await asyncio.sleep(0.6)
-        model.otherwise = Fault(before_headers_seconds=0.3)
+        model.otherwise = Fault(before_headers_seconds=1.5)
         answers = await asyncio.gather(*(once(place) for _ in range(4)))
         assert sum(end.engine == "openai" for _, end in answers) == 1
         assert len(model.requests) == 4
@@ -221,7 +221,7 @@ async def test_an_answer_that_is_whole_says_nothing_of_asking_again(serving: Any
 
 
 async def test_places_are_bounded(serving: Any, model: FakeOpenAI) -> None:
-    model.otherwise = Fault(before_first_token_seconds=0.5)
+    model.otherwise = Fault(between_tokens_seconds=0.5)  # 2.5 s in all
     models = ONE.replace("[deployments.one]", "[deployments.one]\nmax_concurrent = 1\nmax_waiting = 0")
     async with serving(model, "last_resort = false\n" + models) as place:
         first = asyncio.create_task(once(place))

@@ -250,7 +250,7 @@ async def test_a_budget_that_runs_out_ends_the_answer_and_what_was_said_stays(se
 
 
 async def test_reservations_at_the_same_time_see_each_other(serving: Any, model: FakeOpenAI, database: Database) -> None:
-    model.otherwise = Fault(before_first_token_seconds=0.5)
+    model.otherwise = Fault(before_first_token_seconds=2.0)
     async with serving(model, PRICED, database) as place:
         await budget(place, daily=250)
 

@@ -225,7 +225,7 @@ async def test_where_no_model_answers_it_says_why_and_when_to_ask_again(serving:
 
 
 async def test_a_full_model_is_told_as_it_is_without_a_beginning(serving: Any, model: FakeOpenAI) -> None:
-    model.otherwise = Fault(before_first_token_seconds=1)
+    model.otherwise = Fault(between_tokens_seconds=0.5)  # 2.5 s in all
     async with serving(model, CONTINUES + "max_concurrent = 1\nmax_waiting = 0\n") as place:
         first = asyncio.create_task(resume(place, ""))
         while not model.requests:

@@ -28,6 +28,7 @@ timeouts = { first_token_seconds = 60 }
 
 
 async def test_a_tenant_that_floods_a_model_does_not_keep_the_others_from_it(serving: Any, model: FakeOpenAI) -> None:
+    model.faults.append(Fault(before_headers_seconds=3.0))  # time for all the others to come
     model.otherwise = Fault(before_headers_seconds=0.2)
     ended: list[str] = []
 

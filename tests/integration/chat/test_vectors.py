@@ -146,7 +146,7 @@ async def test_a_document_the_model_refuses_does_not_hold_the_others_up(serving:
 async def test_vectors_of_a_text_that_was_replaced_meanwhile_are_not_kept(serving: Any, model: FakeOpenAI, database: Database) -> None:
     async with serving(model, database=database) as place:
         await save(place, "O primeiro texto.", id="a")
-    model.faults += [Fault(before_headers_seconds=0.5)]
+    model.faults += [Fault(before_headers_seconds=2.0)]
     async with serving(model, EMBEDDED, database, SOON) as place:
         await search(place, "texto")
         while not model.requests:

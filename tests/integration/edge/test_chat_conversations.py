@@ -78,7 +78,7 @@ async def test_it_survives_a_restart(tmp_path: Path, model: FakeOpenAI, database
 
 
 async def test_a_stream(chat: ChatEdge, model: FakeOpenAI) -> None:
-    model.otherwise = Fault(between_tokens_seconds=0.1)
+    model.otherwise = Fault(between_tokens_seconds=0.5)
     began, first = time.monotonic(), 0.0
     lines: list[str] = []
     async with chat.client.stream("POST", f"{HERE}/continue-stream", json={"message": "Bom dia"}) as answer:
@@ -127,7 +127,7 @@ async def test_a_client_that_leaves_stops_the_model_and_what_was_said_is_kept(ch
 
 @pytest.mark.parametrize("body", [{"message": "Bom dia, meu CPF é 529.982.247-25", "complex": True}, {"message": "muito " * 3000}])
 async def test_what_is_complex_is_a_job(chat: ChatEdge, model: FakeOpenAI, body: dict[str, Any]) -> None:
-    model.otherwise = Fault(before_first_token_seconds=0.5)
+    model.otherwise = Fault(before_first_token_seconds=2.0)
     answer = await chat.client.post(f"{HERE}/continue", json=body)
     assert answer.status_code == 202, answer.text
     job_id = answer.json()["job_id"]

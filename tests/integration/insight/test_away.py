@@ -18,7 +18,7 @@ from malha.store.settings import StoreSettings
 
 OUTAGE_SECONDS = 4.0
 """Longer than a statement may take, below."""
-IMPATIENT = {"database_acquire_seconds": 0.5, "database_connect_seconds": 0.5, "database_statement_seconds": 0.5}
+IMPATIENT = {"database_acquire_seconds": 1.5, "database_connect_seconds": 1.5, "database_statement_seconds": 1.5}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_an_owner_lost_meanwhile_leaves_its_triggers_to_the_next(
             await first.say("a senhora pode repetir o número do contrato", seconds=4.0)
             await quiet(first, OUTAGE_SECONDS)
             await first.lost()
-        await asyncio.sleep(1.5)  # what the lost owner's process has of it is written by now
+        await asyncio.sleep(3.0)  # what the lost owner's process has of it is written by now
         second = await call.owner()
         insight = await second.advice()
         assert not await second.end()

@@ -88,7 +88,7 @@ async def test_a_model_that_never_answers_is_stood_in_for_and_its_row_says_so(
         assert insight.degraded
         assert insight.engine == "rules"
         assert insight.evidence
-        assert 0.3 < asyncio.get_running_loop().time() - began < 2
+        assert 0.3 < asyncio.get_running_loop().time() - began < 8, "before the model's own time is over"
         assert "LATE" in talk.reasons
         await talk.finish()
     (last,) = await rows(database, "SELECT recomendacao_gerada FROM interacoes ORDER BY ts_ai_req NULLS LAST LIMIT 1")

@@ -204,7 +204,7 @@ async def test_a_store_that_is_away_ends_nobody_and_the_watch_goes_on(settings: 
 
 async def test_the_database_really_away(settings: RuntimeSettings, store: StoreSettings) -> None:
     """As the client sees it: UNAVAILABLE with a time to come back, and no verdict on the token."""
-    impatient = store.model_copy(update={"database_acquire_seconds": 0.3})
+    impatient = store.model_copy(update={"database_acquire_seconds": 1.0})
     async with await Database.connect(impatient) as database, serving(settings, database) as place:
         secret, _ = await place.tokens.create("acme", actor="test")
         await place.ask(secret)

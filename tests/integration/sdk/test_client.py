@@ -211,7 +211,9 @@ async def test_leaving_speech_early_stops_it():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         async for _ in malha.say(endless(), language="en"):
             break
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            while server.speaking:
+                await asyncio.sleep(0.01)
         spoken = len(server.spoken)
         await asyncio.sleep(0.1)
     assert len(server.spoken) == spoken

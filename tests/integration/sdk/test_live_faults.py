@@ -118,7 +118,7 @@ async def test_leaving_early_cancels_the_call_at_once(way):
         else:
             async with malha.live(microphone()) as call:
                 await anext(call)
-        await within(server.call.lost.wait(), 1.0)
+        await within(server.call.lost.wait())
     assert not any(request.HasField("finish") for request in server.call.requests)
 
 
@@ -127,7 +127,7 @@ async def test_a_break_cancels_even_while_the_call_is_still_referred_to():
         call = malha.live(microphone())
         async for _ in call:
             break
-        await within(server.call.lost.wait(), 1.0)
+        await within(server.call.lost.wait())
         with pytest.raises(AlreadyClosed):
             await call.flush()
 

@@ -6,6 +6,7 @@ import random
 import wave
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -134,20 +135,33 @@ async def test_a_container_goes_on_in_its_middle(site: Site):
 
 
 async def test_another_server_goes_on_with_what_was_said_meanwhile(site: Site):
-    """The first is cut off; the wire leads to the second after a while in which the caller talks on and presses mute."""
+    """The first is cut off; the wire leads to the second after a while in which the caller talks on and, in a pause, presses mute."""
     pcm = conversation(20)
     expected = await uninterrupted(site, pcm)
+    pauses = [(end, start) for (_, end), (start, _) in pairwise(expected[3:])]
+    at = int(sum(max(pauses, key=lambda pause: pause[1] - pause[0])) / 2 * RATE) * 2
+    paused, go = asyncio.Event(), asyncio.Event()
+
+    async def caller():
+        async for piece in spoken(pcm[:at]):
+            yield piece
+        paused.set()
+        await go.wait()
+        async for piece in spoken(pcm[at:]):
+            yield piece
+
     first, second = await site.server(), await site.server()
     told: list = []
     async with Wire(first.port).laid() as wire, Malha(wire.target, TOKEN) as malha, asyncio.timeout(120):
-        call = malha.live(spoken(pcm))
+        call = malha.live(caller())
         await call.__aenter__()
         await listen(call, told, lambda event: isinstance(event, Final))
         wire.port = 9  # nobody there
         wire.cut()
-        await asyncio.sleep(0.8)
+        await paused.wait()
         await call.mute(0)
         await call.unmute(0)
+        go.set()
         wire.port = second.port
         await listen(call, told)
     check(told, expected)

@@ -284,7 +284,7 @@ async def test_a_resumed_session_is_not_finished(
 async def test_sessions_of_a_process_that_is_gone_are_detached_by_another(
     database: Database, tenant: uuid.UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "OWNER_LOST_SECONDS", 0.3)
+    monkeypatch.setattr(module, "OWNER_LOST_SECONDS", 2.0)
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.1)
     gone, alive, other = (Sessions(database, ending, 2) for _ in range(3))
     for process in (gone, alive, other):

@@ -81,7 +81,7 @@ async def test_a_blocking_iterable_does_not_block_the_loop():
 
 
 async def test_a_blocking_iterable_is_at_most_a_few_items_ahead():
-    given = []
+    given, before = [], threading.active_count()
 
     def source():
         for number in range(1_000):
@@ -92,10 +92,8 @@ async def test_a_blocking_iterable_is_at_most_a_few_items_ahead():
         await anext(chunks)
         await asyncio.sleep(0.05)
         assert len(given) <= 12
-    await asyncio.sleep(0.05)
-    stopped = len(given)
-    await asyncio.sleep(0.05)
-    assert len(given) == stopped <= 13
+    await only(before)
+    assert len(given) <= 13
 
 
 async def test_an_error_of_a_blocking_iterable_comes_through():
@@ -107,12 +105,17 @@ async def test_an_error_of_a_blocking_iterable_comes_through():
         await taken(source())
 
 
+async def only(threads: int) -> None:
+    """Wait until no more of them are left."""
+    async with asyncio.timeout(20):
+        while threading.active_count() > threads:
+            await asyncio.sleep(0.01)
+
+
 async def test_no_thread_is_left():
     before = threading.active_count()
     await taken(iter([b"a"] * 100))
-    async with asyncio.timeout(5):
-        while threading.active_count() > before:
-            await asyncio.sleep(0.01)
+    await only(before)
 
 
 async def test_a_missing_file_is_told_before_anything_is_sent(tmp_path):
