@@ -26,10 +26,11 @@ def drop_fillers(pieces: Sequence[Piece], language: str) -> list[Piece]:
     if code not in FUNCTION_WORDS:
         return list(pieces)
     tokens = [split(piece.text) for piece in pieces]
-    shouted = not any(token.core != token.core.upper() for token in tokens)
+    hesitant = [hesitation(token.core, token.tail, code) for token in tokens]
+    shouted = not any(token.core != token.core.upper() for token, dropped in zip(tokens, hesitant, strict=True) if not dropped)
     kept: list[tuple[Piece, Token]] = []
-    for piece, token in zip(pieces, tokens, strict=True):
-        if (shouted or not _acronym(token.core)) and hesitation(token.core, token.tail, code):
+    for piece, token, dropped in zip(pieces, tokens, hesitant, strict=True):
+        if dropped and (shouted or not _acronym(token.core)):
             if kept:
                 kept[-1] = _ended(*kept[-1], token)
         else:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from malha.text.fillers import drop_fillers
@@ -87,6 +87,7 @@ WORDS = st.sampled_from(tokens(SPOKEN))
 
 
 @given(st.lists(WORDS, max_size=14), st.sampled_from(LANGUAGES))
+@example(["um", "ER"], "en")
 def test_dropping_again_changes_nothing_and_order_stays(words: list[str], language: str) -> None:
     once = drop_fillers(pieces(" ".join(words)), language)
     again = drop_fillers(pieces(joined(once)), language)
