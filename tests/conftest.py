@@ -46,9 +46,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PRODUCTION_ENGINES = ("coqui", "faster-whisper", "openai", "paddleocr", "pyannote", "resemblyzer-torch", "vllm", "wav2vec2")
 """Named at the run's end, exercised or not."""
 
-hypothesis_settings.register_profile(
-    "malha", deadline=None
-)  # the machine may be busy: what must be quick is measured, not guessed from one example
+hypothesis_settings.register_profile("anew", deadline=None)  # pytest --hypothesis-profile anew: other examples in each run
+hypothesis_settings.register_profile("malha", hypothesis_settings.get_profile("anew"), derandomize=True)
+"""No deadline, for the machine may be busy: what must be quick is measured, not guessed from one example. The same examples in each run."""
 hypothesis_settings.load_profile("malha")
 
 _exercised: Counter[str] = Counter()
