@@ -70,9 +70,9 @@ async def test_a_full_batch_does_not_wait(engine):
 
 
 async def test_an_item_waits_for_partners_no_longer_than_allowed(engine):
-    async with batching(engine, max_wait_seconds=0.1) as batcher:
+    async with batching(engine, max_wait_seconds=1.0) as batcher:
         first = submit(batcher, [1])
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         assert engine.batches == []
         second = submit(batcher, [2])
         await asyncio.wait_for(asyncio.gather(*first, *second), 5)
