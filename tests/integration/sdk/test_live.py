@@ -32,6 +32,13 @@ async def chunks_of(size: int, content: bytes = SECOND, pause: float = 0.0):
         await asyncio.sleep(pause)
 
 
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Audio that comes slowly, as from a machine that stands still, is not sent before a message is full."""
+    monkeypatch.setattr("malha.sdk.live._STALL_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 async def test_a_whole_call():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         call = malha.live(
@@ -69,6 +76,7 @@ async def test_a_whole_call():
     assert (opened.window.batch.seconds, opened.window.max_batch.seconds) == (5, 10)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_audio_arrives_whole_in_messages_of_100_ms_with_positions():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         async for _ in malha.live(chunks_of(640)):
@@ -78,6 +86,7 @@ async def test_audio_arrives_whole_in_messages_of_100_ms_with_positions():
     assert server.call.requests[-1].HasField("finish")
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_stereo_positions_count_frames():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         async for _ in malha.live([SECOND[:6_401], SECOND[6_401:]], channels=2, roles=["agent", "customer"]):
