@@ -191,14 +191,14 @@ class Session:
         except asyncio.CancelledError:
             await self._give_up(underway)
             raise
-        task, self._answering = self._answering, None
-        if task.cancelled():
+        if self._answering.cancelled():
             reason = _CANCELLED
-        elif (error := task.exception()) is not None:
+        elif (error := self._answering.exception()) is not None:
             if not isinstance(error, MalhaError) or isinstance(error, _FATAL):
                 raise error
             reason = error.reason
         await self._end(underway, question, reason)
+        self._answering = None  # until then `cancel` means this one
 
     async def _answer(self, underway: _Underway, question: str, received: str, name: str) -> None:
         exchange = await self._answerer.exchanges.begin(self._chat.tenant_id, self._chat.conversation, question, received, name)
@@ -238,7 +238,7 @@ class Session:
         message_id = None
         whole = reason == _CANCELLED or (underway.told is not None and underway.told.answer.finish_reason == "stop")
         try:
-            message_id = await self._keep(underway, whole=whole)
+            message_id = await asyncio.shield(self._keep(underway, whole=whole))
         except MalhaError as error:
             reason = reason or error.reason
         except TimeoutError:

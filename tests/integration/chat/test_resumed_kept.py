@@ -3,16 +3,20 @@
 import asyncio
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from conftest import TOKEN
-from integration.chat.chatting import MODELS, Place
+from integration.chat.chatting import MODELS, Place, Talk
 
 from fakes.openai_server import FakeOpenAI
 from fakes.openai_server_faults import BROKEN, Fault
 from malha.api.chat.v1 import chat_pb2
+from malha.chat import exchange
 from malha.runtime.errors import InvalidArgument
+from malha.store import database as store_database
 from malha.store.database import Database
 
 CONTINUES = MODELS + "continues = true\n"
@@ -72,6 +76,32 @@ async def lose(place: Place, model: FakeOpenAI, received: str = "", deltas: int 
         received += (await talk.read()).delta.text
     talk.leave()
     return received
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database waits for a test that holds it up, however busy the machine is."""
+    monkeypatch.setattr(store_database, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(store_database, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(exchange, "KEEP_SECONDS", 60.0)
+
+
+@asynccontextmanager
+async def told_and_not_kept(place: Place, model: FakeOpenAI) -> AsyncIterator[Talk]:
+    """A stream whose client has all of its answer, while something holds the store up."""
+    model.faults.append(SLOW)
+    talk = place.talk()
+    await talk.open(conversation_id="c1")
+    await talk.say("Conte")
+    received = (await talk.read()).delta.text
+    async with place.database.tenant_tx(await place.tenant()) as connection:
+        await connection.execute("SELECT FROM message FOR UPDATE")
+        while received != WHOLE:
+            received += (await talk.read()).delta.text
+        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        while not await connection.fetchval(waits):
+            await asyncio.sleep(0.01)
+        yield talk
 
 
 async def test_a_lost_answer_goes_on_and_is_kept_once_and_whole(serving: Any, model: FakeOpenAI, database: Database) -> None:
@@ -232,6 +262,29 @@ async def test_more_was_received_than_is_kept(serving: Any, model: FakeOpenAI, d
         text, _ = await ask(place, received=received)
         assert received + text == WHOLE
         assert await kept(place) == [("customer", "Conte"), ("bot", WHOLE)]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_an_answer_is_kept_whose_client_leaves_while_it_is_being_kept(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        async with told_and_not_kept(place, model) as talk:
+            talk.leave()
+            while await status(place) == "running":
+                await asyncio.sleep(0.01)
+        assert await until_kept(place, 2) == [("customer", "Conte"), ("bot", WHOLE)]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_cancel_that_comes_too_late_is_not_meant_for_the_next_answer(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        async with told_and_not_kept(place, model) as talk:
+            await talk.cancel_answer()
+            await talk.say("E depois?")
+            assert await status(place) == "running"  # by the same connection: both are there
+        ends = [(await talk.answer())[1] for _ in range(2)]
+        assert [end.finish_reason for end in ends] == ["stop", "stop"]
 
 
 @pytest.mark.parametrize("received", ["palavra0 palavra1", ""])
