@@ -15,6 +15,8 @@ from malha.runtime.ids import uuid7
 
 AWAY: Final = (Unavailable, ResourceExhausted, DeadlineExceeded)
 """What a server that is asked again may say that will be otherwise in a while."""
+DRAINING: Final = "DRAINING"
+"""Why a server that stops takes no more questions: the next one does."""
 
 
 class ChatCall:
@@ -96,7 +98,9 @@ class ChatCall:
             return False
         if self._opened:
             return isinstance(error, Unavailable)
-        return isinstance(error, AWAY) if self._setback is not None else self._reached and isinstance(error, ServiceAway)
+        if self._setback is not None:
+            return isinstance(error, AWAY)
+        return error.reason == DRAINING or (self._reached and isinstance(error, ServiceAway))
 
     def _note(self, response: api.ChatResponse | None) -> None:
         kind = None if response is None else response.WhichOneof("event")

@@ -166,6 +166,14 @@ async def test_a_refusal_before_an_answer_is_open_is_told_and_one_of_the_next_se
         assert len(fake.asked) == 5
 
 
+@WAYS
+async def test_a_server_that_stops_before_an_answer_is_open_is_left_for_another(tmp_path: Path, *, relay: bool) -> None:
+    async with serving(FakeChat()) as fake, edge_before(tmp_path, fake.port, relay=relay) as (_, client), asyncio.timeout(60):
+        fake.refusals = [Ending(reason="DRAINING", retry_seconds=0.05)] * 2
+        assert "".join(texts_of(await client.post(COMPLETIONS, json=STREAM))) == ANSWER
+        assert len(fake.asked) == 3
+
+
 async def test_it_is_given_up_in_time_and_kept_alive_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_call, "RESUME_SECONDS", 3.0)
     monkeypatch.setattr(chat_stream, "KEEP_ALIVE_SECONDS", 0.1)
