@@ -83,6 +83,7 @@ async def read_pages(documents: Documents, engine: OcrEngine, order: ReadingOrde
         try:
             for number in range(1, order.pages + 1):
                 if stuck >= MOST_STUCK:
+                    upcoming.cancel()  # whoever reads slowly would leave it the process meanwhile
                     yield _given_up(number)
                     continue
                 began = perf_counter()

@@ -1,12 +1,15 @@
 """A document whose pages keep the processes that work for everybody is given up. The decoder stands in: it says at once what a real one says late."""
 
+import asyncio
+import contextlib
+
 import pytest
 
 from fakes.ocr_engine import NullOcrEngine
 from malha.ocr.documents.messages import Blocks, Prepare, TextPage
 from malha.ocr.engine import Box, Line
 from malha.ocr.errors import PageDamaged, PageTimeout
-from malha.ocr.reading import MOST_STUCK, PageFailed, PageRead, ReadingOrder, read_pages
+from malha.ocr.reading import MOST_STUCK, PageFailed, PageRead, ReadingOrder, _given_up, read_pages
 from malha.runtime.errors import EngineCrashed, MalhaError
 
 LINE = Line("bom dia", 1.0, Box(0, 0, 10, 10))
@@ -14,14 +17,21 @@ TIMEOUT = PageTimeout.over(30, "decode")
 
 
 class Decoder:
-    """Fails the pages it is told to."""
+    """Fails the pages it is told to, and stays at page ``endless`` until it is left."""
 
-    def __init__(self, bad: dict[int, MalhaError]) -> None:
+    def __init__(self, bad: dict[int, MalhaError], endless: int = 0) -> None:
         self.asked: list[int] = []
+        self.left = asyncio.Event()
         self._bad = bad
+        self._endless = endless
 
     async def prepare(self, asked: Prepare) -> TextPage:
         self.asked.append(asked.number)
+        if asked.number == self._endless:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
         if asked.number in self._bad:
             raise self._bad[asked.number]
         return TextPage(100, 100, (LINE,))
@@ -30,9 +40,12 @@ class Decoder:
         return ((LINE,),)
 
 
+def order(pages: int) -> ReadingOrder:
+    return ReadingOrder("nowhere", "application/pdf", pages, text_layer=True, scrub=False, language="", names=())
+
+
 async def read(decoder: Decoder, pages: int) -> list[PageRead | PageFailed]:
-    order = ReadingOrder("nowhere", "application/pdf", pages, text_layer=True, scrub=False, language="", names=())
-    return [page async for page in read_pages(decoder, NullOcrEngine(), order)]
+    return [page async for page in read_pages(decoder, NullOcrEngine(), order(pages))]
 
 
 async def test_after_so_many_stuck_pages_the_rest_is_not_tried() -> None:
@@ -42,6 +55,18 @@ async def test_after_so_many_stuck_pages_the_rest_is_not_tried() -> None:
     assert reasons == ["", "PAGE_TIMEOUT", "ENGINE_CRASHED", "", "PAGE_TIMEOUT"] + 495 * ["DOCUMENT_GIVEN_UP"]
     assert [page.number for page in told] == list(range(1, 501))
     assert max(decoder.asked) <= 6, "the next page is made ready while one is read"
+
+
+async def test_the_page_that_is_made_ready_then_is_left_at_once() -> None:
+    decoder = Decoder(dict.fromkeys(range(1, MOST_STUCK + 1), TIMEOUT), endless=MOST_STUCK + 1)
+    async with contextlib.aclosing(read_pages(decoder, NullOcrEngine(), order(500))) as pages:
+        for _ in range(MOST_STUCK):
+            await anext(pages)
+            await asyncio.sleep(0)
+        given_up = await anext(pages)
+        assert (decoder.asked[-1], given_up) == (MOST_STUCK + 1, _given_up(MOST_STUCK + 1))
+        async with asyncio.timeout(10):  # while its client does not ask for the next
+            await decoder.left.wait()
 
 
 async def test_pages_that_are_only_bad_cost_nobody_anything() -> None:
