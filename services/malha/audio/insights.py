@@ -120,7 +120,10 @@ class CallInsights:
 
     def _again(self) -> None:
         """Before all that waits: what a lost connection may have taken along. Insight gives the same insight once, and counts the same feedback once."""
-        self._waiting.extendleft(reversed([request for request in self._unsettled.values() if request not in self._waiting]))
+        again = [request for request in self._unsettled.values() if request not in self._waiting]
+        while self._waiting and len(self._waiting) + len(again) > MOST_WAITING:
+            self._waiting.popleft()  # a full deque would let go of the newest
+        self._waiting.extendleft(reversed(again))
 
     def _put(self, request: api.AnalyzeRequest) -> None:
         self._waiting.append(request)

@@ -10,7 +10,7 @@ import grpc
 from malha.api.common.v1 import transcript_pb2
 from malha.api.insight.v1 import insight_pb2 as api
 from malha.api.insight.v1 import insight_pb2_grpc
-from malha.audio.insights import CallInsights
+from malha.audio.insights import MOST_WAITING, CallInsights
 
 
 class Insight(insight_pb2_grpc.InsightServiceServicer):
@@ -156,6 +156,22 @@ async def test_what_is_done_is_not_sent_again_and_insights_that_are_off_stay_off
     after = service.heard[[request.WhichOneof("request") for request in service.heard].index("segment") + 1 :]
     assert [request.WhichOneof("request") for request in after] == ["finish"]
     assert service.opened[1].disabled
+
+
+async def test_of_more_than_may_wait_the_oldest_go_for_what_is_sent_again() -> None:
+    service, told = Insight(lose_wishes=1), Told()
+    async with call_insights(service, told) as insights:
+        insights.control(None, trigger=True)
+        async with asyncio.timeout(20):
+            while not service.heard:
+                await asyncio.sleep(0)  # its connection is lost some turns of this loop later
+        for number in range(MOST_WAITING):
+            insights.said(segment(f"s{number}"), number, None)
+        await insights.finish()
+    lost, again, *others = service.heard
+    assert (lost.request_id, again.request_id) == (1, 1)
+    assert [request.segment.segment.id for request in others[:-1]] == [f"s{number}" for number in range(2, MOST_WAITING)]
+    assert others[-1].HasField("finish")
 
 
 async def test_a_server_without_insight_is_told_once_and_not_asked_again() -> None:
