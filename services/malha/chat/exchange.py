@@ -43,6 +43,8 @@ class Exchange:
     """The beginning of its answer: what the client has of it, and what is kept beyond that."""
     whole: uuid.UUID | None = None
     """The kept answer, where ``begun`` is all of it: no model need be asked."""
+    cut: bool = False
+    """Whether that came to its limit of tokens."""
 
 
 class Exchanges:
@@ -72,7 +74,7 @@ class Exchanges:
                 asked, kept = found
                 exchange = replace(exchange, question_id=asked.id, begun=_begun(kept, received))
                 if kept is not None and kept.whole:
-                    return replace(exchange, whole=kept.id)
+                    return replace(exchange, whole=kept.id, cut=kept.cut)
                 before = await history.newest(connection, conversation, self._most, asked)
                 return await _take_over(connection, exchange, asked, before, name)
             newest = await history.newest(connection, conversation, self._most + 2)
@@ -81,20 +83,22 @@ class Exchanges:
             made = await history.ask(connection, conversation, question, exchange.answering, name)
         return replace(exchange, question_id=made, before=_turns(newest))
 
-    def keep_later(self, exchange: Exchange, text: str, sender: str, scrub: Scrub, *, whole: bool) -> "asyncio.Task[uuid.UUID | None]":
-        """Keep an answer, or the part of it that was sent, even if nobody waits for it any more; its id."""
-        task = asyncio.create_task(self._keep(exchange, text, sender, scrub, whole), name="keep-answer")
+    def keep_later(
+        self, exchange: Exchange, text: str, sender: str, scrub: Scrub, *, whole: bool, cut: bool = False
+    ) -> "asyncio.Task[uuid.UUID | None]":
+        """Keep an answer, or the part of it that was sent, even if nobody waits for it any more; its id. ``cut``: it came to its limit of tokens."""
+        task = asyncio.create_task(self._keep(exchange, text, sender, scrub, whole=whole, cut=cut), name="keep-answer")
         self._keeping.add(task)
         task.add_done_callback(self._kept)
         return task
 
-    async def _keep(self, exchange: Exchange, text: str, sender: str, scrub: Scrub, whole: bool) -> uuid.UUID | None:
+    async def _keep(self, exchange: Exchange, text: str, sender: str, scrub: Scrub, *, whole: bool, cut: bool) -> uuid.UUID | None:
         conversation, question = exchange.conversation, exchange.question_id
         if exchange.whole is not None or conversation is None or question is None or not text:
             return exchange.whole
         text = await scrub(text)
         async with asyncio.timeout(KEEP_SECONDS), self._transaction(exchange.tenant_id) as connection:
-            return await history.keep_answer(connection, conversation, question, exchange.answering, text, sender, whole=whole)
+            return await history.keep_answer(connection, conversation, question, exchange.answering, text, sender, whole=whole, cut=cut)
 
     def _kept(self, task: "asyncio.Task[uuid.UUID | None]") -> None:
         self._keeping.discard(task)

@@ -21,7 +21,7 @@ from malha.chat.errors import AnswerDiffers, BudgetExhausted, ModelAnswerInvalid
 from malha.chat.prompts import prompt_tokens
 from malha.runtime.errors import MalhaError
 
-_ENDS: Final = {"length": ("length", "MAX_TOKENS"), "filter": ("error", "CONTENT_FILTERED")}
+ENDS: Final = {"length": ("length", "MAX_TOKENS"), "filter": ("error", "CONTENT_FILTERED")}
 """Finish reason and reason of an answer that is not whole, by what its model said."""
 _GRAVITY: Final = (BudgetExhausted, ModelBusy, ModelRateLimited, ModelTimeout, ModelAnswerInvalid)
 """Of several failures the one that is told: the first of these, else the last."""
@@ -190,7 +190,7 @@ class _Run:
             self._first_token = time.monotonic() - self._began
 
     def _answered(self, attempt: Attempt, *, finish_reason: str = "", reason: str = "") -> Answer:
-        ended = _ENDS.get(attempt.finish_reason, (attempt.finish_reason, ""))
+        ended = ENDS.get(attempt.finish_reason, (attempt.finish_reason, ""))
         made = {id(each): each for each in (*self._broken, attempt)}.values()
         return Answer(
             attempt.deployed.name,

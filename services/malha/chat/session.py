@@ -18,7 +18,7 @@ from malha.chat.engines.extractive import quoted
 from malha.chat.exchange import Exchange
 from malha.chat.models_file import EXTRACTIVE
 from malha.chat.prompts import tokens_of
-from malha.chat.router import Answer
+from malha.chat.router import ENDS, Answer
 from malha.chat.settings import ChatSettings
 from malha.runtime import logs
 from malha.runtime.errors import DeadlineExceeded, Internal, InvalidArgument, MalhaError, ResourceExhausted
@@ -39,6 +39,8 @@ MOST_INSTRUCTIONS: Final = 200_000
 
 
 _CANCELLED: Final = "cancelled"
+_WHOLE: Final = frozenset({"stop", "length", _CANCELLED})
+"""How an answer ended that is all there will be. One that ended otherwise goes on when its question is asked again."""
 
 
 class ReaderSlow(DeadlineExceeded):
@@ -206,7 +208,8 @@ class Session:
         if rest := exchange.begun[len(received) :]:
             await self._tell(underway, rest)
         if exchange.whole is not None:
-            underway.told = Told(Answer("", self._model, "", "stop"))
+            finish_reason, reason = ENDS["length"] if exchange.cut else ("stop", "")
+            underway.told = Told(Answer("", self._model, "", finish_reason, reason))
             return
         pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question, exchange)
         async with aclosing(pieces):
@@ -222,9 +225,9 @@ class Session:
             underway.first = monotonic() - underway.began
         await self._send(api.ChatResponse(delta=api.Delta(text=text)))
 
-    def _keep(self, underway: _Underway, *, whole: bool) -> "asyncio.Task[uuid.UUID | None]":
+    def _keep(self, underway: _Underway, *, whole: bool, cut: bool = False) -> "asyncio.Task[uuid.UUID | None]":
         scrub = partial(self._answerer.scrub_answer, self._chat)
-        return self._answerer.exchanges.keep_later(underway.exchange, underway.text, self._chat.alias, scrub, whole=whole)
+        return self._answerer.exchanges.keep_later(underway.exchange, underway.text, self._chat.alias, scrub, whole=whole, cut=cut)
 
     async def _give_up(self, underway: _Underway) -> None:
         """The client is lost: stop the model, keep what was sent."""
@@ -236,9 +239,9 @@ class Session:
     async def _end(self, underway: _Underway, question: str, reason: str) -> None:
         """Keep the exchange and tell how it ended. An answer that cannot be kept is told all the same."""
         message_id = None
-        whole = reason == _CANCELLED or (underway.told is not None and underway.told.answer.finish_reason == "stop")
+        ended = reason if underway.told is None else underway.told.answer.finish_reason
         try:
-            message_id = await asyncio.shield(self._keep(underway, whole=whole))
+            message_id = await asyncio.shield(self._keep(underway, whole=ended in _WHOLE, cut=ended == "length"))
         except MalhaError as error:
             reason = reason or error.reason
         except TimeoutError:

@@ -359,6 +359,16 @@ async def test_an_answer_at_its_limit_says_so_again(serving: Any, model: FakeOpe
         assert (again.finish_reason, again.reason, again.message_id) == ("length", "MAX_TOKENS", end.message_id)
 
 
+async def test_an_answer_at_its_limit_is_asked_to_go_on_as_often_as_it_takes(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    async with serving(model, CONTINUES, database) as place:
+        await conversation(place)
+        for text in ("Conte", "Continue", "Continue"):
+            await ask(place, text, parameters=chat_pb2.Parameters(max_tokens=2))
+        assert [text for sender, text in await kept(place) if sender == "customer"] == ["Conte", "Continue", "Continue"]
+        assert len(model.last.body["messages"]) == 1 + 5
+        assert await status(place) == "partial"
+
+
 async def test_a_lost_answer_that_fails_keeps_what_the_client_has(serving: Any, model: FakeOpenAI, database: Database) -> None:
     async with serving(model, CONTINUES, database) as place:
         await conversation(place)

@@ -27,7 +27,7 @@ _ASKED: Final = """
     WHERE conversation_id = $1 AND (external_id = $3 OR ($4 AND sender_type = 'customer' AND text = $2))
     ORDER BY (external_id = $3) IS TRUE DESC, created_at DESC, id DESC LIMIT 1 FOR UPDATE
 """
-_ANSWER: Final = "SELECT id, text FROM message WHERE question_id = $1"
+_ANSWER: Final = "SELECT id, text, cut FROM message WHERE question_id = $1"
 _ASK: Final = """
     INSERT INTO message (tenant_id, conversation_id, sender_type, text, answering, external_id, created_at)
     VALUES (malha_tenant(), $1, 'customer', $2, $3, $4, clock_timestamp())
@@ -40,14 +40,15 @@ _HOLDS: Final = """
     UPDATE message SET answering = CASE WHEN $3 THEN NULL ELSE answering END WHERE id = $1 AND answering = $2 RETURNING true
 """
 _KEEP: Final = """
-    INSERT INTO message (tenant_id, conversation_id, sender_type, sender_id, text, question_id, created_at)
-    VALUES (malha_tenant(), $1, 'bot', $2, $3, $4, clock_timestamp())
-    ON CONFLICT (tenant_id, question_id) WHERE question_id IS NOT NULL DO UPDATE SET text = EXCLUDED.text, sender_id = EXCLUDED.sender_id
+    INSERT INTO message (tenant_id, conversation_id, sender_type, sender_id, text, question_id, cut, created_at)
+    VALUES (malha_tenant(), $1, 'bot', $2, $3, $4, $5, clock_timestamp())
+    ON CONFLICT (tenant_id, question_id) WHERE question_id IS NOT NULL
+        DO UPDATE SET text = EXCLUDED.text, sender_id = EXCLUDED.sender_id, cut = EXCLUDED.cut
     RETURNING id
 """
 _LAST: Final = """
     SELECT id, sender_type, text, created_at,
-        EXISTS (SELECT FROM message AS question WHERE question.id = message.question_id AND question.answering IS NOT NULL) AS partial
+        cut OR EXISTS (SELECT FROM message AS question WHERE question.id = message.question_id AND question.answering IS NOT NULL) AS partial
     FROM message WHERE conversation_id = $1 AND sender_type <> 'system'
     ORDER BY created_at DESC, id DESC LIMIT 1
 """
@@ -69,11 +70,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """What is kept of an answer: all of it, or a part."""
+    """What is kept of an answer: all of it, or a part. ``cut``: all, up to its limit of tokens."""
 
     id: uuid.UUID
     text: str
     whole: bool
+    cut: bool
 
 
 async def find(connection: Connection, name: str) -> uuid.UUID:
@@ -115,7 +117,7 @@ async def asked(
         )
     message = _message(row)
     answer = await connection.fetchrow(_ANSWER, message.id)
-    return message, KeptAnswer(answer["id"], answer["text"], message.answering is None) if answer is not None else None
+    return message, KeptAnswer(answer["id"], answer["text"], message.answering is None, answer["cut"]) if answer is not None else None
 
 
 async def ask(connection: Connection, conversation: uuid.UUID, question: str, answering: uuid.UUID, name: str) -> uuid.UUID:
@@ -130,12 +132,20 @@ async def take_over(connection: Connection, question: uuid.UUID, answering: uuid
 
 
 async def keep_answer(
-    connection: Connection, conversation: uuid.UUID, question: uuid.UUID, answering: uuid.UUID, text: str, sender: str, *, whole: bool
+    connection: Connection,
+    conversation: uuid.UUID,
+    question: uuid.UUID,
+    answering: uuid.UUID,
+    text: str,
+    sender: str,
+    *,
+    whole: bool,
+    cut: bool,
 ) -> uuid.UUID | None:
     """Keep an answer in place of what is kept of it; its id. None: somebody else gives it by now, or the question is gone."""
     if not await connection.fetchval(_HOLDS, question, answering, whole):
         return None
-    made: uuid.UUID = await connection.fetchval(_KEEP, conversation, storable(sender), storable(text), question)
+    made: uuid.UUID = await connection.fetchval(_KEEP, conversation, storable(sender), storable(text), question, cut)
     return made
 
 
