@@ -8,7 +8,6 @@ import asyncio
 import secrets
 import uuid
 from collections.abc import Mapping
-from datetime import UTC
 from typing import Any, Final
 
 import grpc
@@ -22,15 +21,13 @@ from malha.jobs.recording import AudioChannel
 from malha.jobs.settings import JobSettings
 from malha.runtime.auth import Principal, current_principal
 from malha.runtime.errors import FailedPrecondition, MalhaError, Unavailable
-from malha.runtime.scopes import READ, STREAM
+from malha.runtime.scopes import STREAM
 from malha.runtime.status import from_rpc_error
 from malha.store.database import Database
 from malha.store.roles import Connection
 from malha.text.pii import scrub_text
 
 _CHAT: Final = "/malha.api.chat.v1.ChatService/Chat"
-_STATUS: Final = "/malha.api.chat.v1.ChatService/GetStatus"
-_STATUS_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 600
 """The longest an answer may take by Chat's contract."""
 _FOR_GOOD: Final = frozenset({"BUDGET_EXHAUSTED", "MODEL_REFUSED"})
@@ -61,7 +58,7 @@ class Question:
     def __init__(self, channel: grpc.aio.Channel, tenant: uuid.UUID, job: store.JobRow) -> None:
         self._channel = channel
         self._job = job
-        self._principal = Principal(str(tenant), secrets.token_urlsafe(32), tenant, f"job:{job.id}", frozenset({READ, STREAM}))
+        self._principal = Principal(str(tenant), secrets.token_urlsafe(32), tenant, f"job:{job.id}", frozenset({STREAM}))
         self.progress = 0.0
 
     async def run(self) -> None:
@@ -69,32 +66,18 @@ class Question:
         current_principal.set(self._principal)
         metadata = (("authorization", f"Bearer {self._principal.token}"),)
         try:
-            received = await self._received(metadata) if self._job.attempts > 1 else ""
-            end = await self._ask(metadata, received)
+            end = await self._ask(metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         if end.finish_reason in {"error", "cancelled"}:
             raise self._failure(end.reason or "MODEL_UNAVAILABLE")
 
-    async def _received(self, metadata: tuple[tuple[str, str], ...]) -> str:
-        """What an earlier attempt, whose process ended, has kept of the answer: Chat goes on behind it, or says that it is whole."""
-        method: Any = self._channel.unary_unary(
-            _STATUS,
-            request_serializer=chat_api.GetStatusRequest.SerializeToString,
-            response_deserializer=chat_api.GetStatusResponse.FromString,
-        )
-        request = chat_api.GetStatusRequest(conversation_id=str(self._job.conversation_id))
-        last = (await method(request, metadata=metadata, timeout=_STATUS_SECONDS)).last_message
-        began = self._job.started_at
-        kept = last.author == chat_api.AUTHOR_ASSISTANT and began is not None and last.create_time.ToDatetime(tzinfo=UTC) > began
-        return last.text if kept else ""
-
-    async def _ask(self, metadata: tuple[tuple[str, str], ...], received: str) -> chat_api.MessageEnd:
+    async def _ask(self, metadata: tuple[tuple[str, str], ...]) -> chat_api.MessageEnd:
         call: Any = self._channel.stream_stream(
             _CHAT, request_serializer=chat_api.ChatRequest.SerializeToString, response_deserializer=chat_api.ChatResponse.FromString
         )(metadata=metadata)
         try:
-            for request in _requests(self._job, received):
+            for request in _requests(self._job):
                 await call.write(request)
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.HasField("delta"):
@@ -131,7 +114,8 @@ def input_of(wanted: api.ChatJob, configuration: rules_pb2.Configuration) -> Map
     }
 
 
-def _requests(job: store.JobRow, received: str) -> list[chat_api.ChatRequest]:
+def _requests(job: store.JobRow) -> list[chat_api.ChatRequest]:
+    """By the job's name Chat knows the question again, and an answer that an earlier attempt, whose process ended, has kept."""
     given = job.input
     opening = chat_api.Open(
         alias=given["alias"], conversation_id=str(job.conversation_id), knowledge_base=given["knowledge_base"], language=given["language"]
@@ -139,6 +123,6 @@ def _requests(job: store.JobRow, received: str) -> list[chat_api.ChatRequest]:
     opening.timeout.FromSeconds(_ANSWER_SECONDS)
     return [
         chat_api.ChatRequest(open=opening),
-        chat_api.ChatRequest(message=chat_api.Message(text=given["message"], received=received, external_id=str(job.id))),
+        chat_api.ChatRequest(message=chat_api.Message(text=given["message"], external_id=str(job.id))),
         chat_api.ChatRequest(finish=chat_api.Finish()),
     ]

@@ -173,6 +173,7 @@ async def test_a_job_whose_process_died_after_the_answer_does_not_answer_again(
         while (await chat.client.get(f"/api/v1/jobs/{job_id}")).json()["job"]["status"] != "JOB_STATUS_DONE":
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)  # the queue lets go of it
+    await chat.client.post(f"{HERE}/messages", json={"sender_type": "SENDER_TYPE_AGENT", "text": "Já lhe ligo."})
     async with database.tenant_tx(tenant) as connection:
         await connection.execute("UPDATE job SET status = 'running', ended_at = NULL WHERE id = $1", uuid.UUID(job_id))
         await connection.execute("SELECT malha_enqueue('chat', $1)", uuid.UUID(job_id))
@@ -181,7 +182,7 @@ async def test_a_job_whose_process_died_after_the_answer_does_not_answer_again(
             await asyncio.sleep(0.05)
     assert job["attempts"] == 2
     assert len(model.requests) == 1
-    assert await messages(chat) == [("CUSTOMER", "Bom dia"), ("BOT", SENTENCE)]
+    assert await messages(chat) == [("CUSTOMER", "Bom dia"), ("BOT", SENTENCE), ("AGENT", "Já lhe ligo.")]
 
 
 async def test_a_job_that_no_model_answers_has_failed(chat: ChatEdge, model: FakeOpenAI) -> None:
