@@ -2,8 +2,8 @@
 
 An answer comes from one deployment. While nothing of it was sent, a failure goes to the next of the chain. An answer that was begun, here or in a
 stream that was lost, goes on: a deployment that continues is given the beginning, and asked before others, which are asked for the whole and have to
-say the same first. Where it broke is asked once more, then the rest of the chain; if nobody goes on, it ends with STREAM_BROKEN. An answer to a
-schema is sent when it is whole and satisfies it.
+say the same first. Where it broke is asked once more, then the rest of the chain up to the first that says something else; if nobody goes on, it
+ends with STREAM_BROKEN. An answer to a schema is sent when it is whole and satisfies it.
 """
 
 import asyncio

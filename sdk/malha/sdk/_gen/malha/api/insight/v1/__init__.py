@@ -478,8 +478,10 @@ class Decision(betterproto2.Message):
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    UPPER_SNAKE_CASE: `FIRED`, `RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `TENANT_BUSY`, `EMPTY`, `UNSUPPORTED`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, `PROMPT_TEXT`, `FOREIGN_DATA`,
-    `UNSAFE_ADVICE`, `WRONG_LANGUAGE`, `INVALID_JSON`, `CUT`, or why Chat had no answer (`MODEL_TIMEOUT`, `BUDGET_EXHAUSTED`, ...).
+    UPPER_SNAKE_CASE: `FIRED`; why nothing was asked (`RATE`, `TOO_LITTLE`, `NO_TOPIC_OR_KEYWORD`, `NO_TYPE`, `NOTHING_NEW`, `DISCARDED`, `OFF`,
+    `BUSY`); what was wrong with an answer (`EMPTY`, `DUPLICATE`, `NOT_IN_CATALOGUE`, `LATE`, `PROMPT_TEXT`, `FOREIGN_DATA`, `UNSAFE_ADVICE`,
+    `WRONG_LANGUAGE`, `INVALID_JSON`, `CUT`, `NO_EVIDENCE`, `UNKNOWN_SEGMENT`, `QUOTE_NOT_FOUND`, `UNRELATED`, `UNSUPPORTED`, `UNSUPPORTED_NUMBER`,
+    `UNSUPPORTED_LINK`, `UNSUPPORTED_NAME`); or why Chat had none (`NO_MODEL`, `MODEL_TIMEOUT`, `BUDGET_EXHAUSTED`, ...).
     """
 
     type: "InsightType" = betterproto2.field(3, betterproto2.TYPE_ENUM, default_factory=lambda: InsightType(0))
