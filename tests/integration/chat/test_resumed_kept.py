@@ -98,9 +98,11 @@ async def told_and_not_kept(place: Place, model: FakeOpenAI) -> AsyncIterator[Ta
         await connection.execute("SELECT FROM message FOR UPDATE")
         while received != WHOLE:
             received += (await talk.read()).delta.text
-        waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
-        while not await connection.fetchval(waits):
-            await asyncio.sleep(0.01)
+        # pg_stat_activity would not show whom it did not show at first: a transaction keeps what it saw of it
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        async with asyncio.timeout(60):
+            while not await connection.fetchval(waits):
+                await asyncio.sleep(0.01)
         yield talk
 
 
