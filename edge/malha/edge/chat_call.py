@@ -13,8 +13,8 @@ from malha.edge.resuming import OPENED_SECONDS, PAUSES, RESUME_SECONDS
 from malha.runtime.errors import DeadlineExceeded, MalhaError, ResourceExhausted, Unavailable
 from malha.runtime.ids import uuid7
 
-AWAY: Final = (Unavailable, ResourceExhausted, DeadlineExceeded)
-"""What a server that is asked again may say that will be otherwise in a while."""
+AWAY: Final = (Unavailable, DeadlineExceeded)
+"""What a server that is asked again may say that will be otherwise in a while. So is a limit that is reached, where it says when."""
 DRAINING: Final = "DRAINING"
 """Why a server that stops takes no more questions: the next one does."""
 
@@ -99,7 +99,7 @@ class ChatCall:
         if self._opened:
             return isinstance(error, Unavailable)
         if self._setback is not None:
-            return isinstance(error, AWAY)
+            return isinstance(error, AWAY) or (isinstance(error, ResourceExhausted) and error.retry_seconds is not None)
         return error.reason == DRAINING or (self._reached and isinstance(error, ServiceAway))
 
     def _note(self, response: api.ChatResponse | None) -> None:
@@ -119,7 +119,8 @@ class _Setback:
         self._pauses = chain(PAUSES, repeat(PAUSES[-1]))
 
     async def wait(self, lost: MalhaError) -> None:
-        """Until it makes sense to ask again. Raises ``lost`` once that has taken too long."""
-        if asyncio.get_running_loop().time() > self._until:
+        """Until it makes sense to ask again, as a server said. Raises ``lost`` once that has taken too long, or would."""
+        told = 0.0 if isinstance(lost, ServiceAway) else lost.retry_seconds or 0.0
+        if asyncio.get_running_loop().time() + told > self._until:
             raise lost
-        await asyncio.sleep(next(self._pauses) * random.uniform(0.5, 1.0))  # noqa: S311 - many answers were lost at once
+        await asyncio.sleep(told + next(self._pauses) * random.uniform(0.5, 1.0))  # noqa: S311 - many answers were lost at once

@@ -156,7 +156,7 @@ async def test_what_a_server_refuses_is_told_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_before_an_answer_is_open_is_told_and_one_of_the_next_server_waited_out(tmp_path: Path) -> None:
-    away, busy_now = Ending(reason="STORE_UNAVAILABLE"), Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    away, busy_now = Ending(reason="STORE_UNAVAILABLE"), Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", 0.05)
     async with serving(FakeChat()) as fake, edge_before(tmp_path, fake.port) as (_, client), asyncio.timeout(60):
         fake.refusals = [away]
         answer = await client.post(COMPLETIONS, json=STREAM)
@@ -164,6 +164,23 @@ async def test_a_refusal_before_an_answer_is_open_is_told_and_one_of_the_next_se
         fake.breaks, fake.refusals = {fake.steps + 12}, [None, away, busy_now]
         assert "".join(texts_of(await client.post(COMPLETIONS, json=STREAM))) == ANSWER
         assert len(fake.asked) == 5
+
+
+@WAYS
+async def test_the_next_server_says_when_to_ask_again_or_that_it_is_of_no_use(tmp_path: Path, *, relay: bool) -> None:
+    def refused(reason: str, retry_seconds: float = 0.0) -> Ending:
+        return Ending(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, retry_seconds)
+
+    async with serving(FakeChat()) as fake, edge_before(tmp_path, fake.port, relay=relay) as (_, client), asyncio.timeout(30):
+        for refusal in (refused("BUDGET_EXHAUSTED"), refused("QUOTA_EXCEEDED", 61.0)):
+            fake.breaks, fake.refusals, before = {fake.steps + 12}, [None, refusal], len(fake.asked)
+            assert error_of(await client.post(COMPLETIONS, json=STREAM)) == refusal.reason
+            assert len(fake.asked) == before + 2, "it is told at once"
+        fake.breaks, fake.refusals, before = {fake.steps + 12}, [None, refused("QUOTA_EXCEEDED", 1.5)], len(fake.asked)
+        began = time.monotonic()
+        assert "".join(texts_of(await client.post(COMPLETIONS, json=STREAM))) == ANSWER
+        assert time.monotonic() - began >= 1.5
+        assert len(fake.asked) == before + 3, "it is not asked before"
 
 
 @WAYS
