@@ -109,6 +109,53 @@ async def test_a_connection_that_asks_for_nothing_is_closed(edge_for: EdgeFor, m
         await call.start()  # a WebSocket is no such connection
 
 
+HEALTH = b"GET / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "then"),
+    [(HEALTH + b"\r\n", b"G"), (HEALTH + b"Content-Length: 1000\r\n\r\n", b"x")],
+    ids=["another request", "a body nobody reads"],
+)
+async def test_what_comes_byte_by_byte_after_an_answer_keeps_no_connection(
+    edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch, asked: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr("malha.edge.http_protocol.HEAD_SECONDS", 0.5)
+    async with serving() as fake, edge_for(fake.target) as edge, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.write(asked)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await reader.readexactly(next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")))
+        writer.write(then)
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_is_kept_from_request_to_request(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("malha.edge.http_protocol.HEAD_SECONDS", 0.4)
+    async with serving() as fake, edge_for(fake.target) as edge, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            writer.write(HEALTH + b"\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")))
+        writer.close()
+
+
+async def test_garbage_after_an_answer_is_no_defect(edge_for: EdgeFor, caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal while the body still comes, and the rest of that is no HTTP."""
+    async with serving() as fake, edge_for(fake.target) as edge, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        writer.write(b"POST /api/v1/asr HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401 ")
+        writer.write(b"zz\r\n\r\n")
+        await reader.read()
+        writer.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 async def test_a_request_in_hand_is_answered_while_the_edge_stops(edge_for: EdgeFor) -> None:
     async def slow(call: FakeCall) -> None:
         await call.read()
