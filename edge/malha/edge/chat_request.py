@@ -124,7 +124,10 @@ def _schema(wanted: Any) -> str:
     schema = given.get("schema") if isinstance(given, dict) else None
     if not isinstance(schema, dict):
         raise InvalidField("response_format.json_schema.schema", "must be a JSON schema, an object")
-    return orjson.dumps(schema).decode()
+    try:
+        return orjson.dumps(schema).decode()
+    except orjson.JSONEncodeError:
+        raise InvalidField("response_format.json_schema.schema", "is nested too deeply") from None
 
 
 def _messages(given: Any) -> Iterator[api.Message]:

@@ -90,7 +90,7 @@ def opening(fields: dict[str, str]) -> api.Open:
         ignore_text_layer=flag_of(fields, "ignore_text_layer"),
     )
     if pages := fields.get("max_pages", "").strip():
-        if not (pages.isdecimal() and 0 < int(pages[:10]) < 2**31):
+        if not (pages.isdecimal() and 0 < int(pages) < 2**31):
             raise InvalidField("max_pages", "must be a whole number from 1")
         asked.max_pages = int(pages)
     if fields.get("scrub", "").strip():

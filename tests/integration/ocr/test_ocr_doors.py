@@ -96,6 +96,7 @@ async def test_a_page_that_fails_is_named_beside_those_that_do_not(edge: Running
         (SCAN, {"media_type": "application/pdf"}, (415, "WRONG_MEDIA_TYPE")),
         (SCAN, {"languages": "pt,tlh"}, (400, "UNSUPPORTED_LANGUAGE")),
         (SCAN, {"max_pages": "none"}, (400, "INVALID_FIELD")),
+        (SCAN, {"max_pages": "00000000019999999999"}, (400, "INVALID_FIELD")),
         (SCAN, {"scrub": "perhaps"}, (400, "INVALID_FIELD")),
         (SCAN, {"language": "pt"}, (400, "INVALID_FIELD")),
         (encrypted_pdf(), {}, (422, "DOCUMENT_ENCRYPTED")),

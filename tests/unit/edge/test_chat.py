@@ -58,6 +58,15 @@ def test_response_formats(wanted: object, schema: str) -> None:
     assert completion_of(body).requests[0].open.response_schema == schema
 
 
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    schema: dict[str, object] = {"type": "object"}
+    for _ in range(300):
+        schema = {"properties": {"x": schema}}
+    body = {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+    with pytest.raises(InvalidField, match="nested too deeply"):
+        completion_of(body)
+
+
 def test_errors_have_openai_s_types() -> None:
     cases = (
         (InvalidField("top_p", "is wrong"), "invalid_request_error", "top_p"),
