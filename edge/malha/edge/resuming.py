@@ -37,13 +37,16 @@ class ResumableCall:
         self._connected = True
         self._over = False
         self._closed = False
+        self._resumes = False
+        self._had_ended = False
+        """Before the client came back to it: what it does not have yet is told, and nothing where it has all."""
         self._token = ""
         self._last_seq = 0
         self._catching_up: asyncio.Task[None] | None = None
 
     async def open(self, request: api.StreamRequest) -> None:
         """Begin: with `open`, or with the client's own `resume`. Raises what the call failed with."""
-        self._last_seq = request.resume.after_seq
+        self._last_seq, self._resumes = request.resume.after_seq, request.HasField("resume")
         await self._call.open(request)
 
     async def write(self, piece: Piece) -> bool:
@@ -65,7 +68,7 @@ class ResumableCall:
         while True:
             try:
                 response: api.StreamResponse | None = await self._call.read()
-                if response is None and not self._closed:
+                if response is None and not (self._closed or self._had_ended):
                     raise ServiceAway("the call's server ended it without a word: call again")
             except MalhaError as error:
                 if self._closed:
@@ -94,6 +97,7 @@ class ResumableCall:
             self._kept.forget(response.ack.received_through, response.ack.keep_from, response.ack.keep_from_frame)
         elif kind == "opened":
             self._token = response.opened.resume_token
+            self._had_ended = self._resumes and not self._token
             if response.opened.resume_from:
                 self._framer.begin_at(response.opened.resume_from)
                 self._kept.begin_at(response.opened.resume_from, response.opened.resume_from_frame)

@@ -13,7 +13,7 @@ import grpc
 
 from malha.api.audio.v1 import audio_pb2 as api
 from malha.edge.calls import audio_call, metadata
-from malha.edge.errors import CallBehind, ReaderSlow, ServiceAway, UnexpectedBinary
+from malha.edge.errors import CallBehind, ReaderSlow, UnexpectedBinary
 from malha.edge.events import error_json, event_json, go_away_json, resumed_json, warning_json
 from malha.edge.framing import Framer
 from malha.edge.ids import new_session_id
@@ -216,11 +216,9 @@ class Session:
 
     async def _speak(self, call: ResumableCall) -> End:
         """Server to client."""
-        closed = False
         while (response := await call.read()) is not None:
-            closed = closed or response.HasField("closed")
             await self._tell(response)
-        return End(CLOSED) if closed else End.of(ServiceAway("the call's server ended it without a word: call again"))
+        return End(CLOSED)
 
     def _on_resumed(self, opened: api.Opened, lost_seconds: float) -> None:
         self._socket.tell_now(resumed_json(opened, lost_seconds))

@@ -289,6 +289,18 @@ async def test_a_server_that_never_comes_back(site: Site, monkeypatch: pytest.Mo
     assert (speaker.events[-1]["event"], speaker.events[-1]["retryable"], speaker.code) == ("error", True, 1013)
 
 
+async def test_a_client_that_comes_back_to_a_call_it_has_all_of_is_told_that_it_is_over(site: Site) -> None:
+    edge, pcm = await site.edge(), conversation(4)
+    speaker = await site.speaker(edge, pcm)
+    started = await speaker.start()
+    await speaker.say(4.0)
+    await speaker.stop()
+    async with talk(edge) as again:
+        await again.say(event="resume", token=started["resume_token"], after_seq=speaker.seqs[-1], api_token=TOKEN)
+        events, code = await again.rest()
+    assert ([event["event"] for event in events], code) == (["session_started"], 1000)
+
+
 async def test_of_two_tabs_the_newer_goes_on_and_the_older_is_closed(site: Site, database: Database) -> None:
     edge, pcm = await site.edge(), conversation(10)
     older, newer = await site.speaker(edge, pcm), await site.speaker(edge, pcm)
