@@ -37,6 +37,7 @@ class UploadForm:
         self._names = names
         self._most_bytes = most_bytes
         self._file_bytes: int | None = None
+        self._given = set[str]()
 
     async def parts(self, request: Request) -> AsyncGenerator[Part]:
         """The parts as they come. Raises BodyTooLarge, InvalidArgument for what is no whole form with a file, and what the body's reading raises."""
@@ -60,14 +61,16 @@ class UploadForm:
         match part:
             case Field() if part.name not in self._names:
                 raise InvalidField(part.name[:64], f"is not known: the form has file, {', '.join(self._names)}")
+            case Field() if part.name in self._given and not part.name.endswith("[]"):
+                raise InvalidField(part.name, "is given more than once: several values of one field are told with commas between")
+            case Field():
+                self._given.add(part.name)
             case FileBegins():
                 self._file_bytes = 0
             case FileData():
                 self._file_bytes = (self._file_bytes or 0) + len(part.content)
                 if self._file_bytes > self._most_bytes:
                     raise self.too_large()
-            case _:
-                pass
 
     def too_large(self) -> BodyTooLarge:
         """What a larger file is refused with."""

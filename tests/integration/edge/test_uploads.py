@@ -108,6 +108,7 @@ FORMS = {
     "two files": (form(("file", b"abc"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "long field": (form(("language", b"e" * 5000), ("file", b"abc")), FORM, 400, "FIELD_TOO_LARGE"),
     "many fields": (form(*[("language", b"en")] * 40), FORM, 400, "TOO_MANY_FIELDS"),
+    "a field twice": (form(("language", b"en"), ("language", b"pt"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "field behind its file": (form(("language", b"en"), ("file", b"abc"), ("model", b"m")), FORM, 400, "FIELD_AFTER_FILE"),
 }
 
