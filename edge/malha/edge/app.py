@@ -3,9 +3,11 @@
 from time import perf_counter
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,17 +64,20 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
         *rest,
     ]
     middleware = [Middleware(Guard, limit=limit)]
-    if settings.allowed_origins:
-        middleware.append(
+    if settings.allowed_origins:  # before the guard: what it refuses, a page must be able to read
+        middleware.insert(
+            0,
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=["DELETE", "GET", "PATCH", "POST", "PUT"],
-                allow_headers=["Authorization", "Content-Type"],
-            )
+                allow_headers=["*"],  # OpenAI's own client sends a dozen of its own
+            ),
         )
     return Starlette(
-        routes=routes, middleware=middleware, exception_handlers={MalhaError: on_error, HTTPException: on_error, Exception: on_error}
+        routes=routes,
+        middleware=middleware,
+        exception_handlers=dict.fromkeys((MalhaError, HTTPException, ClientDisconnect, Exception), on_error),
     )
 
 
@@ -115,7 +120,7 @@ class Guard:
                 status = message["status"]
             await send(message)
 
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = Headers(scope=scope)  # the first of several, as the endpoints have it
         token, address = bearer(headers.get("authorization", "")), (scope.get("client") or ("",))[0]
         try:
             with tracing.server_span("malha.edge", scope["method"], headers):

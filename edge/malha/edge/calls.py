@@ -27,7 +27,13 @@ SYNTHESIZE = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
 _WRITE_ERRORS = (grpc.aio.InternalError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _SESSION_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
-_OPENING = re.compile(r"^open\.(format\.|parameters\.)?")
+_OPENING = re.compile(r"^(open\.(format\.|parameters\.)?|resume\.)")
+_NAMES = {
+    "sample_rate_hertz": "sample_rate",
+    "vad.": "vad_settings.",
+    "window.max_batch": "max_batch_window_sec",
+    "window.batch": "batch_window_sec",
+}
 _UNTOLD = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED})
 """How a server that died looks, directly or behind a proxy, when it could not tell an error itself."""
 
@@ -124,7 +130,9 @@ def failure(error: grpc.aio.AioRpcError, *, by_contract: bool = False) -> MalhaE
 def _as_sent(error: MalhaError) -> MalhaError:
     """The error with fields by the names they have at the edge: here nobody writes `open`, the edge does."""
     for field, wrong in dict(error.violations).items():
-        name = _OPENING.sub("", field).replace("sample_rate_hertz", "sample_rate")
+        name = _OPENING.sub("", field)
+        for there, here in _NAMES.items():
+            name = name.replace(there, here)
         if name and name != field:
             del error.violations[field]
             error.violations[name] = wrong

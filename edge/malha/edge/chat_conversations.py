@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from malha.api.chat.v1 import chat_pb2 as api
@@ -18,7 +18,7 @@ from malha.api.jobs.v1 import jobs_pb2
 from malha.edge.bodies import json_body
 from malha.edge.calls import Metadata, bearer, failure, metadata
 from malha.edge.chat_completions import told_of, usage_of
-from malha.edge.chat_errors import GONE, failed
+from malha.edge.chat_errors import failed
 from malha.edge.chat_request import MOST_CHARACTERS, stream_of
 from malha.edge.chat_stream import DONE, KEEP_ALIVE, Asking, Events, chat_channel, data
 from malha.edge.errors import InvalidField
@@ -62,11 +62,8 @@ class Conversations:
         wanted = await self._wanted(request)
         if wanted.complex or (wanted.complex is None and len(wanted.message) > COMPLEX_CHARACTERS):
             return await self._begin_job(wanted, identity)
-        try:
-            async with self._ask(request, wanted, identity) as asking:
-                text, end = await asking.whole()
-        except ClientDisconnect:
-            return Response(status_code=GONE)
+        async with self._ask(request, wanted, identity) as asking:
+            text, end = await asking.whole()
         if (error := failed(end)) is not None:
             raise error
         return json_response({"answer": text, **_end_fields(end)})
@@ -77,15 +74,12 @@ class Conversations:
         wanted = await self._wanted(request)
         if wanted.complex:
             raise InvalidField("complex", "is for `continue`: a job has no stream")
-        try:
-            async with AsyncExitStack() as stack:
-                asking = await stack.enter_async_context(self._ask(request, wanted, identity))
-                first = await asking.event()
-                if first is not None and first.HasField("message_end") and (error := failed(first.message_end)) is not None:
-                    raise error
-                return Events(_events(asking, first), stack.pop_all())
-        except ClientDisconnect:
-            return Response(status_code=GONE)
+        async with AsyncExitStack() as stack:
+            asking = await stack.enter_async_context(self._ask(request, wanted, identity))
+            first = await asking.event()
+            if first is not None and first.HasField("message_end") and (error := failed(first.message_end)) is not None:
+                raise error
+            return Events(_events(asking, first), stack.pop_all())
 
     async def _wanted(self, request: Request) -> Continuation:
         return continuation_of(Fields(await json_body(request, self._settings.max_body_bytes)), request.path_params["conversation_id"])

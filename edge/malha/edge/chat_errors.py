@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, Final, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from malha.api.chat.v1 import chat_pb2 as api
@@ -15,8 +15,6 @@ from malha.runtime.errors import DeadlineExceeded, FailedPrecondition, MalhaErro
 
 COMPATIBLE: Final = ("/v1/", "/api/v1/audio/transcriptions", "/api/v1/chat/completions", "/api/v1/embeddings", "/api/v1/models")
 """Where addresses begin that speak as OpenAI does."""
-GONE: Final = 499
-"""The status of an answer nobody waits for."""
 _TYPES: Final = {
     401: "authentication_error",
     403: "permission_error",
@@ -63,8 +61,6 @@ def compatible(endpoint: Callable[[Door, Request], Awaitable[Response]]) -> Call
             return await endpoint(door, request)
         except MalhaError as error:
             return openai_error(error)
-        except ClientDisconnect:
-            return Response(status_code=GONE)
 
     return answer
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -40,8 +40,6 @@ class UploadDoor:
             log.info(Event.REQUEST_REFUSED, reason=error.reason)
             told = openai_error(error) if is_compatible(request.url.path) else error_response(error)
             return told if form.received else Refusal(told, self._settings.max_upload_bytes + FORM_BYTES)
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody is left to read it
         finally:
             self._open -= 1
 

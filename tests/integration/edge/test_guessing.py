@@ -20,6 +20,16 @@ async def test_over_http(server: RunningServer, edge_for: EdgeFor) -> None:
         assert 429 in statuses
 
 
+async def test_a_second_header_hides_no_guess(server: RunningServer, edge_for: EdgeFor) -> None:
+    async with edge_for(server.target, TOKEN, requests_per_minute=PER_MINUTE) as edge, edge.client(token="") as client:
+        statuses = []
+        for number in range(10):
+            headers = [("Authorization", f"Bearer guess-{number}"), ("Authorization", "none")]
+            statuses.append((await client.get("/api/v1/transcribe/models", headers=headers)).status_code)
+        assert statuses[:5] == [401] * 5
+        assert 429 in statuses
+
+
 async def test_over_sockets(server: RunningServer, edge_for: EdgeFor) -> None:
     """The token in `start`, as a browser sends it, or in the handshake."""
     async with edge_for(server.target, TOKEN, requests_per_minute=PER_MINUTE) as edge:

@@ -11,11 +11,12 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from integration.edge.conftest import EdgeFor, RunningEdge
+from integration.edge.conftest import START, EdgeFor, RunningEdge, talk
 
 from fakes.audio_server import FakeServer, serving
 from malha.api.synthesize.v1 import synthesize_pb2
 from malha.edge import contracts, health
+from malha.edge.metrics import REQUESTS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -107,6 +108,11 @@ async def test_a_wrong_field_is_named_as_it_was_sent(edge: RunningEdge) -> None:
             assert told["message"].startswith(f"{field}: must be ")
         answer = await client.post("/api/v1/asr", files={"file": b"RIFF"}, data={"language": "x"})
         assert list(answer.json()["error"]["violations"]) == ["languages"]
+        async with talk(edge) as call:
+            vad = {"threshold_multiplier": -1}
+            await call.say(**START, token=edge.token, vad_settings=vad)
+            events, _ = await call.rest()
+            assert list(events[-1]["violations"]) == ["vad_settings.threshold_multiplier"]
         answer = await client.post("/api/v1/asr", files={"file": b"RIFF"}, data={"words": "maybe"})
         assert answer.json()["error"]["violations"] == {"words": "must be one of true, 1, yes, on, false, 0, no, off"}
 
@@ -340,3 +346,46 @@ async def test_pages_of_allowed_origins_may_call(edge_for: EdgeFor) -> None:
     async with serving() as fake, edge_for(fake.target) as edge, edge.client() as client:
         answer = await client.get("/api/v1/voices", headers={"Origin": "https://desk.example"})
         assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_pages_of_allowed_origins_send_what_openai_s_client_does_and_read_every_refusal(edge_for: EdgeFor) -> None:
+    page = {"Origin": "https://desk.example"}
+    settings = {"allowed_origins": ("https://desk.example",), "requests_per_minute": 1}
+    async with serving() as fake, edge_for(fake.target, **settings) as edge, edge.client() as client:
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang"}
+        assert (await client.options("/v1/chat/completions", headers=page | asked)).status_code == 200
+        answers = [await client.get(path, headers=page) for path in ("/api/v1/voices", "/api/v1/voices", "/nowhere")]
+        assert [answer.status_code for answer in answers] == [200, 429, 429]
+        assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {"https://desk.example"}
+
+
+async def test_another_method_is_told_all_that_the_address_takes(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for path, methods in (
+            ("/api/v1/conversations/c1", "DELETE, GET, HEAD, PATCH, PUT"),
+            ("/api/v1/jobs", "GET, HEAD, POST"),
+            ("/api/v1/tts", "POST"),
+        ):
+            answer = await client.options(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, methods), path
+
+
+PATHS = (TTS, "/v1/chat/completions", "/v1/embeddings", "/api/v1/feedback", "/api/v1/conversations/c1/continue", "/api/v1/jobs")
+
+
+async def test_a_client_that_leaves_within_its_body_is_no_defect(edge: RunningEdge, caplog: pytest.LogCaptureFixture) -> None:
+    def answers(status: str) -> float:
+        return sum(sample.value for each in REQUESTS.collect() for sample in each.samples if sample.labels.get("status") == status)
+
+    before = answers("499"), answers("500")
+    for path in PATHS:
+        _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {edge.token}\r\nContent-Length: 100\r\n\r\n"
+        writer.write(f'{head}{{"te'.encode())
+        await writer.drain()
+        writer.close()
+    async with asyncio.timeout(10):
+        while answers("499") + answers("500") < sum(before) + len(PATHS):
+            await asyncio.sleep(0.01)
+    assert answers("500") == before[1]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
