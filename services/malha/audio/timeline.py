@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from malha.runtime.errors import InvalidArgument
 
-MAX_POSITION = 2**62
-"""Beyond any call; keeps a hostile position from overflowing what is computed with it."""
+MAX_POSITION = 2**50
+"""Beyond any call, 4,459 years at 8 kHz: keeps a hostile position from overflowing what is computed with it, durations and dates above all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
 """Positions: overlap is trimmed, a jump is told, nothing is counted twice."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from malha.audio.formats.samples import MIN_RATE_HERTZ
 from malha.audio.timeline import MAX_POSITION, Timeline
 from malha.runtime.errors import InvalidArgument
 
@@ -34,6 +39,12 @@ def test_what_was_all_received_before_is_all_trimmed() -> None:
 def test_a_position_beyond_any_call_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="beyond any call"):
         Timeline().place(MAX_POSITION + 1, 1)
+
+
+def test_the_last_position_is_a_time_that_protobuf_and_dates_know() -> None:
+    seconds = MAX_POSITION // MIN_RATE_HERTZ
+    json_format.MessageToJson(Duration(seconds=seconds))
+    assert datetime(2027, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 500)), st.integers(0, 60)), max_size=40))
