@@ -87,7 +87,8 @@ def _words(violation: Any, descriptor: Any) -> str:
     if field is not None and field.enum_type is not None and told.rule_id == "enum.not_in":
         return f"must be one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
     if field is not None and field.message_type is not None and told.rule_id == "required":
-        return f"is required: {', '.join(part.name for part in field.message_type.fields)}"
+        known = field.message_type.full_name.startswith("google.protobuf.")  # in JSON they are no objects of these fields
+        return "is required" if known else f"is required: {', '.join(part.name for part in field.message_type.fields)}"
     words: str = told.message or told.rule_id
     return words
 

@@ -3,6 +3,7 @@
 import pytest
 
 from malha.api.audio.v1 import audio_pb2
+from malha.api.conversation.v1 import state_pb2
 from malha.api.diarize.v1 import diarize_pb2
 from malha.api.ocr.v1 import ocr_pb2
 from malha.api.transcribe.v1 import transcribe_pb2
@@ -54,6 +55,9 @@ def test_what_would_be_right_is_told() -> None:
     with pytest.raises(InvalidArgument) as raised:
         validate(transcribe_pb2.TranscribeRequest(open=transcribe_pb2.Open(format={"encoding": 1}, languages=["pt", "e"])))
     assert raised.value.violations == {"open.languages": "must be at least 2 characters"}
+    with pytest.raises(InvalidArgument) as raised:
+        validate(state_pb2.SaveStateRequest(conversation_id="c", key="k"))
+    assert raised.value.violations == {"value": "is required"}
     with pytest.raises(InvalidArgument) as raised:
         validate(diarize_pb2.EnrollSpeakerRequest(speaker_id="Ana Maria"))
     assert raised.value.violations == {
