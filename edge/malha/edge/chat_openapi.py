@@ -71,7 +71,11 @@ _COMPLETION: Final[Schema] = {
                 "type": "object",
                 "properties": {
                     "index": _COUNT,
-                    "message": {"type": "object", "properties": {"role": {"const": "assistant"}, "content": _TEXT}},
+                    "message": {
+                        "type": "object",
+                        "properties": {"role": {"const": "assistant"}, "content": _TEXT, "refusal": {"type": "null"}},
+                    },
+                    "logprobs": {"type": "null"},
                     "finish_reason": {"enum": ["stop", "length", "content_filter"]},
                 },
             },

@@ -13,7 +13,7 @@ from malha.edge.calls import Tokens, bearer
 from malha.edge.contracts import Binding, bindings, comments
 from malha.edge.form import FILE
 from malha.edge.schemas import Schema, Schemas
-from malha.edge.speech import FORMATS
+from malha.edge.speech import FORMATS, MEDIA_TYPES
 from malha.runtime.version import VERSION
 
 _ERROR: Schema = {
@@ -213,6 +213,8 @@ def _operation(binding: Binding, schemas: Schemas) -> dict[str, Any]:
 def _hand_written() -> dict[str, dict[str, Any]]:
     transcript = {"$ref": "#/components/schemas/RecordingTranscript"}
     speech = _answers("Speech, as it is made.", "audio/wav", {"type": "string", "format": "binary"})
+    audio = speech["200"]["content"]
+    audio |= {kind.partition(";")[0]: audio["audio/wav"] for kind in MEDIA_TYPES.values()}
     health = {code: {"description": text, "content": {"application/json": {"schema": _HEALTH}}} for code, text in _HEALTH_CODES.items()}
     return {
         "/api/v1/asr": {

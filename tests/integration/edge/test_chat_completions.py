@@ -84,6 +84,16 @@ async def test_the_openai_client_has_a_whole_answer(openai: AsyncOpenAI, model: 
     assert body["messages"][-1]["content"] == "Qual é o prazo?"
 
 
+async def test_an_answer_is_as_it_is_described(chat: ChatEdge) -> None:
+    answer = (await chat.client.post("/v1/chat/completions", json={"messages": QUESTION})).json()
+    path = (await chat.client.get("/api/v1/openapi.json")).json()["paths"]["/v1/chat/completions"]
+    schema = path["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    choice = schema["properties"]["choices"]["items"]
+    message = choice["properties"]["message"]
+    for told, described in ((answer, schema), (answer["choices"][0], choice), (answer["choices"][0]["message"], message)):
+        assert told.keys() == described["properties"].keys()
+
+
 async def test_the_openai_client_has_a_stream(openai: AsyncOpenAI) -> None:
     stream = await openai.chat.completions.create(model="main", messages=QUESTION, stream=True, stream_options={"include_usage": True})
     chunks = [chunk async for chunk in stream]

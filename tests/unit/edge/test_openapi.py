@@ -65,6 +65,11 @@ def test_the_description_describes_all_of_it() -> None:
     assert len(operations) == len(set(operations))
 
 
+def test_every_kind_of_speech_is_described() -> None:
+    content = document()["paths"]["/api/v1/tts"]["post"]["responses"]["200"]["content"]
+    assert content.keys() == {"audio/wav", "audio/pcm", "audio/ogg", "audio/mpeg", "audio/PCMU", "audio/PCMA"}
+
+
 def test_every_reference_in_the_description_leads_somewhere() -> None:
     told = document()
     schemas = told["components"]["schemas"]
