@@ -18,6 +18,7 @@ from malha.edge.chat_conversations import Conversations
 from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.counter import Counter
 from malha.edge.embeddings import Embeddings
+from malha.edge.errors import UpgradeRequired
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
@@ -31,7 +32,7 @@ from malha.edge.transcriptions import Transcriptions
 from malha.edge.upload_door import UploadDoor
 from malha.edge.uploads import Uploads
 from malha.runtime import tracing
-from malha.runtime.errors import MalhaError
+from malha.runtime.errors import MalhaError, NotFound
 from malha.runtime.job_files import JobFiles
 from malha.runtime.mesh import Mesh
 
@@ -74,11 +75,24 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
                 allow_headers=["*"],  # OpenAI's own client sends a dozen of its own
             ),
         )
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=middleware,
         exception_handlers=dict.fromkeys((MalhaError, HTTPException, ClientDisconnect, Exception), on_error),
     )
+    app.router.default = _nowhere
+    return app
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """No such address. A WebSocket Starlette itself would answer 403, as if its token were wrong."""
+    told = error_response(NotFound("there is nothing at this address; GET /api/v1/openapi.json lists what there is"))
+    if scope["type"] == "http" and scope["path"] in (STREAM, COUNTER):
+        told = error_response(
+            UpgradeRequired("this is a WebSocket's address: the request lacks `Upgrade: websocket`, which proxies must pass on"),
+            {"Upgrade": "websocket"},
+        )
+    await told(scope, receive, send)
 
 
 def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:

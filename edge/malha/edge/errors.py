@@ -42,6 +42,12 @@ class UnsupportedMedia(InvalidArgument):
     default_reason = "UNSUPPORTED_MEDIA_TYPE"
 
 
+class UpgradeRequired(InvalidArgument):
+    """A plain request came to the address of a WebSocket."""
+
+    default_reason = "UPGRADE_REQUIRED"
+
+
 class RateLimited(ResourceExhausted):
     """Too many requests came from one token or address: try again after ``retry_seconds``."""
 

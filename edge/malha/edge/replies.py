@@ -12,7 +12,7 @@ from starlette.routing import Match, Route
 
 from malha.edge.events import error_fields
 from malha.edge.statuses import row
-from malha.runtime.errors import Internal, InvalidArgument, MalhaError, NotFound, Unauthenticated
+from malha.runtime.errors import Internal, InvalidArgument, MalhaError, Unauthenticated
 
 GONE = 499
 """The status of an answer nobody waits for."""
@@ -51,8 +51,6 @@ def _methods_at(request: Request) -> str:
 
 
 def _http_error(error: HTTPException) -> MalhaError:
-    if error.status_code == 404:
-        return NotFound("there is nothing at this address; GET /api/v1/openapi.json lists what there is")
     if error.status_code == 405:
         return InvalidArgument("this address does not take this method", reason="METHOD_NOT_ALLOWED")
     return InvalidArgument(error.detail)

@@ -12,6 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from integration.edge.conftest import START, EdgeFor, RunningEdge, talk
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from fakes.audio_server import FakeServer, serving
 from malha.api.synthesize.v1 import synthesize_pb2
@@ -306,6 +308,13 @@ async def test_the_page_and_what_is_not_there(edge: RunningEdge) -> None:
         assert page.status_code == 200
         assert "/api/v1/openapi.json" in page.text
         assert reason(await client.get("/nothing")) == (404, "NOT_FOUND")
+        for path in ("/api/v1/asr/stream", "/ws"):
+            plain = await client.get(path)
+            assert (reason(plain), plain.headers.get("upgrade")) == ((426, "UPGRADE_REQUIRED"), "websocket")
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"ws://127.0.0.1:{edge.port}/api/v1/asr/streams")
+    assert refused.value.response.status_code == 404
+    assert b"openapi.json" in (refused.value.response.body or b"")
 
 
 async def test_the_api_description(edge: RunningEdge, edge_for: EdgeFor) -> None:
