@@ -18,7 +18,7 @@ from malha.edge.chat_conversations import Conversations
 from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.counter import Counter
 from malha.edge.embeddings import Embeddings
-from malha.edge.errors import UpgradeRequired
+from malha.edge.errors import UnsupportedMedia, UpgradeRequired
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
@@ -29,7 +29,7 @@ from malha.edge.settings import EdgeSettings
 from malha.edge.sockets import Sockets
 from malha.edge.speech import Speech
 from malha.edge.transcriptions import Transcriptions
-from malha.edge.upload_door import UploadDoor
+from malha.edge.upload_door import Refusal, UploadDoor
 from malha.edge.uploads import Uploads
 from malha.runtime import tracing
 from malha.runtime.errors import MalhaError, NotFound
@@ -64,7 +64,7 @@ def create_app(settings: EdgeSettings, mesh: Mesh, sockets: Sockets, limit: Rate
         WebSocketRoute(COUNTER, Counter(sockets, tokens)),
         *rest,
     ]
-    middleware = [Middleware(Guard, limit=limit)]
+    middleware = [Middleware(Guard, limit=limit, most_bytes=settings.max_upload_bytes)]
     if settings.allowed_origins:  # before the guard: what it refuses, a page must be able to read
         middleware.insert(
             0,
@@ -118,9 +118,11 @@ def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
 class Guard:
     """Limits, measures and traces every HTTP request. Probes are not limited; sockets see to themselves."""
 
-    def __init__(self, app: ASGIApp, limit: RateLimit) -> None:
+    def __init__(self, app: ASGIApp, limit: RateLimit, most_bytes: int) -> None:
+        """``most_bytes``: of a body whose client is refused, what is read so that it can be told."""
         self._app = app
         self._limit = limit
+        self._most_bytes = most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,11 +150,15 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, token: str, address: str) -> None:
         try:
-            if scope["path"] != HEALTH:
-                self._limit.take(token, address)
+            self._admit(scope, token, address)
         except MalhaError as error:
             told = openai_error(error) if is_compatible(scope["path"]) else error_response(error)
-            told.headers["Connection"] = "close"
-            await told(scope, receive, send)
+            await Refusal(told, self._most_bytes)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope, token: str, address: str) -> None:
+        if scope["path"] != HEALTH:
+            self._limit.take(token, address)
+        if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
+            raise UnsupportedMedia("bodies are read as they are: send this one without a Content-Encoding")

@@ -103,8 +103,9 @@ def languages_of(fields: Mapping[str, str]) -> list[str]:
 
 
 def roles_of(fields: Mapping[str, str]) -> list[Any]:
-    """Field ``roles``: that of each channel, with commas between. Raises InvalidField."""
-    return [choice_of("roles", role.strip(), ROLES) for role in fields.get("roles", "").split(",") if role.strip()]
+    """Field ``roles``: that of each channel, with commas between. Raises InvalidField, for one left out too: all after it would move."""
+    roles = fields.get("roles", "").strip()
+    return [choice_of("roles", role.strip(), ROLES) for role in roles.split(",")] if roles else []
 
 
 def waiting_file() -> IO[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import io
 import wave
 
@@ -344,6 +345,23 @@ async def test_requests_are_limited_by_token(edge_for: EdgeFor) -> None:
             assert (await client.get("/api/v1/health")).status_code == 503, "probes are not limited"
         async with edge.client(token="another") as client:
             assert (await client.get("/api/v1/voices")).status_code == 401
+
+
+async def test_a_limit_is_told_also_who_sends_a_large_body(edge_for: EdgeFor) -> None:
+    async with serving() as fake, edge_for(fake.target, requests_per_minute=1) as edge:
+        for path, status in (("/api/v1/tts", 413), ("/api/v1/tts", 429), ("/api/v1/asr", 429)):
+            async with edge.client() as client:
+                assert (await client.post(path, content=bytes(40_000_000))).status_code == status
+
+
+async def test_a_compressed_body_is_refused_as_that(edge: RunningEdge) -> None:
+    async with edge.client() as client:
+        for path, content in ((TTS, b'{"text": "a", "language": "en"}'), ("/api/v1/asr", b"--x--")):
+            answer = await client.post(path, content=gzip.compress(content), headers={"Content-Encoding": "gzip"})
+            assert reason(answer) == (415, "UNSUPPORTED_MEDIA_TYPE")
+            assert "Content-Encoding" in answer.json()["error"]["message"]
+        plain = await client.post(TTS, json={"text": "a", "language": "en"}, headers={"Content-Encoding": "Identity"})
+        assert plain.status_code == 200
 
 
 async def test_pages_of_allowed_origins_may_call(edge_for: EdgeFor) -> None:

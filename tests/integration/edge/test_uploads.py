@@ -105,6 +105,7 @@ FORMS = {
     "unknown field": (form(("languge", b"en"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "flag that is none": (form(("words", b"maybe"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "unknown role": (form(("roles", b"boss"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
+    "a role left out": (form(("roles", b",customer"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "two files": (form(("file", b"abc"), ("file", b"abc")), FORM, 400, "INVALID_FIELD"),
     "long field": (form(("language", b"e" * 5000), ("file", b"abc")), FORM, 400, "FIELD_TOO_LARGE"),
     "many fields": (form(*[("language", b"en")] * 40), FORM, 400, "TOO_MANY_FIELDS"),
