@@ -27,7 +27,7 @@ SYNTHESIZE = "/malha.api.synthesize.v1.SynthesizeService/Synthesize"
 _WRITE_ERRORS = (grpc.aio.InternalError, grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _SESSION_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
-_OPENING = re.compile(r"^(open\.(format\.|parameters\.)?|resume\.|transcribe\.|chat\.)")
+_OPENING = re.compile(r"^(open\.(format\.|parameters\.)?|resume\.|control\.[a-z]+\.|feedback\.|transcribe\.|chat\.)")
 _NAMES = {
     "sample_rate_hertz": "sample_rate",
     "vad.": "vad_settings.",

@@ -153,7 +153,7 @@ def _mute(fields: Fields) -> api.StreamRequest:
 
 
 def _feedback(fields: Fields) -> api.StreamRequest:
-    action = fields.choice("action", ACTIONS) or api.FEEDBACK_ACTION_UNSPECIFIED
+    action = choice_of("action", fields.text("action"), ACTIONS)
     return api.StreamRequest(feedback=api.Feedback(insight_id=fields.text("insight_id"), action=action))
 
 

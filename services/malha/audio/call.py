@@ -272,7 +272,9 @@ class Call:
             self._flush(channel)
 
     def mute(self, index: int | None, muted: bool) -> None:
-        """Stop or start listening to a channel, or to all."""
+        """Stop or start listening to a channel, or to all. Who mutes one that is none is told: all is heard on."""
+        if muted and index is not None and index >= len(self._channels):
+            self._emit(Warned("NO_SUCH_CHANNEL", f"the call has no channel {index}: nothing was muted"), self._timeline.received_through)
         for channel in self._channels:
             if index is None or channel.index == index:
                 self._turn(channel, channel.said(self._now(channel), muted=muted))

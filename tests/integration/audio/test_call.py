@@ -169,6 +169,16 @@ async def test_a_muted_channel_and_a_held_call_hear_nothing_and_time_goes_on(cal
     assert caller.finals[0].start.ToTimedelta().total_seconds() == pytest.approx(2 * len(SENTENCES) / 16_000 + 0.5, abs=0.15)
 
 
+async def test_who_mutes_a_channel_that_is_none_is_told_that_all_is_heard(caller: Caller) -> None:
+    await caller.open()
+    await caller.control(mute={"channel": 1, "muted": True})
+    await caller.control(mute={"channel": 1, "muted": False})
+    await caller.send(SENTENCES)
+    await caller.finish()
+    assert [warning.reason for warning in caller.of("warning")] == ["NO_SUCH_CHANNEL"]
+    assert len(caller.finals) == 2
+
+
 async def test_keys_are_counted_and_never_told(caller: Caller) -> None:
     await caller.open(channels=[{"role": "ROLE_CUSTOMER"}])
     await caller.control(dtmf={"digits": "4929#"})

@@ -107,6 +107,21 @@ async def test_bad_messages_in_a_call(edge: RunningEdge) -> None:
     assert told == SAID_BADLY
 
 
+async def test_a_field_in_a_call_is_named_as_it_was_sent(edge: RunningEdge) -> None:
+    for message, field, right in (
+        ({"event": "dtmf", "digits": "seven"}, "digits", ""),
+        ({"event": "feedback", "action": "used"}, "insight_id", "is required"),
+        ({"event": "feedback", "insight_id": "i"}, "action", "must be one of shown, used, edited, ignored"),
+    ):
+        async with talk(edge) as call:
+            await call.start()
+            await call.say(**message)
+            error, _ = await call.refused()
+        assert list(error["violations"]) == [field]
+        assert right in error["violations"][field]
+        assert error["message"].startswith(f"{field}: ")
+
+
 async def test_what_the_contract_refuses(edge: RunningEdge) -> None:
     for fields in ({"sample_rate": 7000}, {"channels": 3}, {"batch_window_sec": 100}, {"conversation_id": "c" * 200}):
         async with talk(edge) as call:

@@ -105,6 +105,11 @@ async def test_a_wrong_form_is_refused_and_leaves_nothing_behind(edge: Edge, for
     assert await edge.jobs.value("SELECT count(*) FROM job") == 0
 
 
+async def test_a_form_s_field_is_named_as_it_was_sent(edge: Edge) -> None:
+    answer = await edge.http.post(ADDRESS, files={"file": b"x"}, data={"conversation_id": "c" * 129})
+    assert (answer.status_code, list(answer.json()["error"]["violations"])) == (400, ["conversation_id"])
+
+
 async def test_a_client_that_leaves_amid_its_upload_leaves_nothing_behind(edge: Edge) -> None:
     async def half() -> AsyncIterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(100_000)
