@@ -105,7 +105,7 @@ def chat_routes(settings: EdgeSettings, mesh: Mesh) -> list[Route]:
             Route(f"{base}/chat/completions", completions.complete, methods=["POST"]),
             Route(f"{base}/embeddings", embeddings.embed, methods=["POST"]),
             Route(f"{base}/models", completions.models),
-            Route(f"{base}/models/{{alias}}", completions.model),
+            Route(f"{base}/models/{{alias:path}}", completions.model),
         )
     ]
     return [

@@ -36,6 +36,9 @@ last_resort = {last_resort}
 [aliases.main]
 deployment = "one"
 
+[aliases."maker/small"]
+deployment = "one"
+
 [deployments.one]
 engine = "openai"
 base_url = "{url}"
