@@ -14,6 +14,8 @@ from malha.edge.errors import InvalidField
 
 M = TypeVar("M", bound=Message)
 
+MOST_LEVELS = 33
+"""Of free JSON: each is three of the hundred that a message of protobuf may have, and two of those that are counted while it is read."""
 NAME_CHARACTERS = 64
 """Of a field nobody knows, in an error."""
 
@@ -36,7 +38,7 @@ def message_of(values: dict[str, Any], request_type: Callable[[], M]) -> M:
     """The message that JSON values stand for. Raises InvalidField, which holds no value."""
     message = request_type()
     try:
-        json_format.ParseDict(values, message)
+        json_format.ParseDict(values, message, max_recursion_depth=2 * MOST_LEVELS + 1)
     except json_format.ParseError:
         raise _wrong(values, cast("Descriptor", message.DESCRIPTOR), "") from None
     return message
@@ -51,7 +53,7 @@ def _wrong(values: dict[str, Any], descriptor: Descriptor, place: str) -> Invali
             names = ", ".join(field.name for field in descriptor.fields)
             return InvalidField(place + name[:NAME_CHARACTERS], f"is not a field of this request: there are {names}")
         try:
-            json_format.ParseDict({name: value}, message_factory.GetMessageClass(descriptor)())
+            json_format.ParseDict({name: value}, message_factory.GetMessageClass(descriptor)(), max_recursion_depth=2 * MOST_LEVELS + 1)
         except json_format.ParseError:
             inner = field.message_type
             if (
@@ -82,7 +84,7 @@ def _wanted_once(field: FieldDescriptor) -> str:
 
 def _object(kind: Descriptor) -> str:
     if kind.full_name.startswith("google.protobuf."):
-        return "a JSON object, at most 100 levels deep"
+        return f"a JSON object, at most {MOST_LEVELS} levels deep"
     return f"a JSON object of {', '.join(field.name for field in kind.fields)}"
 
 
