@@ -133,11 +133,11 @@ async def test_what_comes_byte_by_byte_after_an_answer_keeps_no_connection(
 
 
 async def test_a_connection_is_kept_from_request_to_request(edge_for: EdgeFor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("malha.edge.http_protocol.HEAD_SECONDS", 0.4)
-    async with serving() as fake, edge_for(fake.target) as edge, asyncio.timeout(10):
+    monkeypatch.setattr("malha.edge.http_protocol.HEAD_SECONDS", 2.0)
+    async with serving() as fake, edge_for(fake.target) as edge, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         for _ in range(4):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.6)
             writer.write(HEALTH + b"\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")))
