@@ -4,7 +4,8 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from malha.runtime.errors import FailedPrecondition
@@ -26,8 +27,7 @@ class LogFile:
         self._source = source
         self._failures: deque[bytes] = deque(maxlen=LAST_LINES)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = self._open()
         except OSError as error:
             raise FailedPrecondition(
                 f"cannot write {path}: {error.strerror}; set MALHA_DATA_DIR to a writable directory", reason="DATA_DIRECTORY_UNWRITABLE"
@@ -55,13 +55,21 @@ class LogFile:
     def _write(self, data: bytes) -> None:
         try:
             if self._file.tell() + len(data) > FILE_BYTES:
-                self._file.close()
-                self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-                self._file = self.path.open("wb")
+                self._begin_anew()
             self._file.write(data)
-            self._file.flush()
         except OSError:  # a full disk ends the logs, not the calls
             self._failures.append(b"the logs could not be written")
+
+    def _begin_anew(self) -> None:
+        """The old file stays open until there is a new one: whoever cannot write it reads on, or the writers of the pipe would wait for ever."""
+        with suppress(FileNotFoundError):  # somebody cleaned up
+            self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+        full, self._file = self._file, self._open()
+        full.close()
+
+    def _open(self) -> FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.path.open("ab", buffering=0)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,29 @@ def test_the_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     written = (tmp_path / "up.log.1").read_text().splitlines() + log.path.read_text().splitlines()
     assert written[-1] == f"{299:029}"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["up.log", "up.log.1"]
+
+
+@pytest.mark.parametrize("gone", ["file", "folder", "for ever"])
+def test_logs_that_somebody_took_away_keep_nobody_from_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    monkeypatch.setattr(log_file, "FILE_BYTES", 1000)
+    folder = tmp_path / "logs"
+    with standard_error_to(folder / "up.log") as log:
+        os.write(2, b"before\n")
+        while not log.path.stat().st_size:
+            time.sleep(0.01)
+        log.path.unlink()
+        if gone != "file":
+            folder.rmdir()
+        if gone == "for ever":
+            folder.write_text("a file where the folder was")
+        writer = subprocess.Popen([sys.executable, "-c", "import os\nfor _ in range(5000): os.write(2, b'%029d\\n' % 1)"])
+        try:
+            assert writer.wait(30) == 0, "nobody reads what is logged"
+        finally:
+            writer.kill()
+            writer.wait()
+    if gone != "for ever":
+        assert log.path.read_text().endswith(f"{1:029}\n")
 
 
 def test_a_file_that_cannot_be_written_is_an_error_and_standard_error_stays(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
