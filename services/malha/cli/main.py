@@ -28,7 +28,7 @@ from malha.cli import (
     tenant,
     token,
 )
-from malha.cli.output import EXIT_FAILURE, fail
+from malha.cli.output import EXIT_FAILURE, fail, silence_output
 
 
 class _Program(TyperGroup):
@@ -97,7 +97,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nor shall the exit try to write
+        silence_output()
         sys.exit(EXIT_FAILURE)
     except Exception as error:
         if os.environ.get("MALHA_TRACEBACK"):

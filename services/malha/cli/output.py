@@ -1,6 +1,7 @@
 """What the program prints, and how it fails: data on standard output, all else on standard error."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,11 @@ def status(text: str) -> Iterator[Any]:
 
     with Console(stderr=True).status(text) as spinner:
         yield spinner
+
+
+def silence_output() -> None:
+    """Nobody reads standard output any more: nor shall what is printed from now on, or the exit, try to write to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: Exception) -> NoReturn:

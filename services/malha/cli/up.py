@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from malha.cli.log_file import LogFile, standard_error_to
-from malha.cli.output import note, print_json_line
+from malha.cli.output import note, print_json_line, silence_output
 from malha.runtime import logs as logging
 from malha.runtime.auth import ensure_token
 from malha.runtime.errors import FailedPrecondition
@@ -167,6 +167,12 @@ class _Terminal:
 
     def show(self, event: ChildEvent) -> None:
         """Tell that all serve, once; then what happens to single children."""
+        try:
+            self._tell(event)
+        except OSError:  # whoever read left, or the terminal is gone: that ends no server
+            silence_output()
+
+    def _tell(self, event: ChildEvent) -> None:
         self._pids[event.name] = event.pid
         if event.change is Change.READY:
             again = event.name in self._infos

@@ -132,3 +132,19 @@ def test_an_address_others_reach_needs_insecure(tmp_path: Path) -> None:
 def test_a_private_server_that_cannot_start_says_why() -> None:
     with pytest.raises(Unavailable, match="no engine 'psychic'"), private_server({"MALHA_TRANSCRIBE_ENGINE": "psychic"}):
         pass
+
+
+def test_whoever_stops_reading_what_up_tells_ends_no_server(tmp_path: Path) -> None:
+    log = tmp_path / "data" / "logs" / "up.log"
+    with _up(tmp_path) as process:
+        first_line(process.stdout, 60)
+        process.stdout.close()
+        live = next(event["pid"] for event in map(json.loads, log.read_text().splitlines()) if event.get("child") == "live")
+        os.kill(live, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while '"child_ready"' not in log.read_text().split("child_lost")[-1]:
+            assert process.poll() is None, "all was stopped"
+            assert time.monotonic() < deadline, "live did not come back"
+            time.sleep(0.1)
+        process.terminate()
+        assert process.wait(30) == 0
