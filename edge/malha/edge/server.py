@@ -22,6 +22,7 @@ from malha.runtime.mesh import Mesh
 from malha.runtime.process import tune_collector
 from malha.runtime.settings import RuntimeSettings, is_loopback
 from malha.runtime.supervisor import notify_ready
+from malha.runtime.tls import key_pair
 
 log = logs.get("edge.server")
 
@@ -102,17 +103,12 @@ class EdgeServer:
 
     def _bind(self) -> socket.socket:
         settings = self._settings
-        secured = settings.tls_certificate is not None and settings.tls_key is not None
-        if not (secured or self._runtime.insecure or is_loopback(settings.host)):
+        pair = key_pair(settings.tls_certificate, settings.tls_key, "MALHA_EDGE_TLS")
+        if not (pair or self._runtime.insecure or is_loopback(settings.host)):
             raise FailedPrecondition(
                 f"{settings.host} can be reached from other machines: set MALHA_EDGE_TLS_CERTIFICATE and MALHA_EDGE_TLS_KEY, or pass --insecure",
                 reason="INSECURE_ADDRESS",
             )
-        for file in filter(None, (settings.tls_certificate, settings.tls_key)):
-            if not file.is_file():
-                raise FailedPrecondition(
-                    f"cannot read {file}: set MALHA_EDGE_TLS_CERTIFICATE and MALHA_EDGE_TLS_KEY to PEM files", reason="TLS_FILE"
-                )
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         try:
             return socket.create_server((settings.host.strip("[]"), settings.port), family=family, backlog=2048)

@@ -10,11 +10,14 @@ from malha.runtime.auth import current_principal
 from malha.runtime.inprocess import InProcessChannel
 from malha.runtime.relay_client import RelayChannel
 from malha.runtime.settings import RuntimeSettings
+from malha.runtime.tls import key_pair, roots, server_name
 
 MESSAGE_BYTES = 4 * 1024 * 1024
 """The largest message a server or client of Malha takes."""
 
-OPTIONS = (
+Options = tuple[tuple[str, int | str], ...]
+
+OPTIONS: Options = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 3_000),  # so long may connecting take; at 50, a server that needed 0.3 s was never reached
     ("grpc.max_reconnect_backoff_ms", 250),  # the default backoff added four seconds after an outage
@@ -34,7 +37,10 @@ class Mesh:
     """
 
     def __init__(self, settings: RuntimeSettings, default: Callable[[], str]) -> None:
+        """Raises FailedPrecondition for files of TLS that are none."""
         self._settings = settings
+        self._roots = roots(settings.tls_ca) if settings.tls_ca is not None else None
+        self._own = key_pair(settings.tls_certificate, settings.tls_key)
         self._default = default
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._relays: dict[str, RelayChannel] = {}
@@ -48,7 +54,7 @@ class Mesh:
         """The channel to a capability."""
         channel = self._channels.get(capability)
         if channel is None:
-            channel = self._channels[capability] = self._connect(self._target(capability) or self._default())
+            channel = self._channels[capability] = self._connect(self._target(capability))
         return channel
 
     def relay(self, capability: str) -> RelayChannel:
@@ -63,10 +69,17 @@ class Mesh:
 
     def _connect(self, target: str) -> grpc.aio.Channel:
         interceptors = _client_interceptors() if tracing.enabled() else None
-        if self._settings.tls_ca is not None:
-            credentials = grpc.ssl_channel_credentials(self._settings.tls_ca.read_bytes())
-            return grpc.aio.secure_channel(target, credentials, options=OPTIONS, interceptors=interceptors)
-        return grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=interceptors)
+        trusted, options = (self._roots, OPTIONS) if target else self._default_trust()
+        target = target or self._default()
+        if trusted is None:
+            return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(trusted), options=options, interceptors=interceptors)
+
+    def _default_trust(self) -> tuple[bytes | None, Options]:
+        """Of this machine's own server: the certificate it has, which names who others know it as, not the loopback address."""
+        if self._own is None:
+            return None, OPTIONS
+        return self._own.chain, (*OPTIONS, ("grpc.ssl_target_name_override", server_name(self._own.chain)))
 
     async def close(self) -> None:
         """Close every channel."""

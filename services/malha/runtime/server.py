@@ -3,8 +3,9 @@
 from __future__ import annotations  # grpc's classes are generic for the type checker only
 
 import asyncio
+import errno
+import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,6 +26,7 @@ from malha.runtime.relay import RelayServer
 from malha.runtime.rpc import Handlers, Service
 from malha.runtime.settings import RuntimeSettings, is_loopback
 from malha.runtime.stream import StreamLimits, Streams
+from malha.runtime.tls import key_pair
 
 log = logs.get("runtime.server")
 
@@ -123,20 +125,21 @@ class Server:
     def _bind(self) -> int:
         settings = self._settings
         address = f"{settings.host}:{settings.grpc_port}"
-        secured = settings.tls_certificate is not None and settings.tls_key is not None
-        if not (secured or settings.insecure or is_loopback(settings.host)):
+        pair = key_pair(settings.tls_certificate, settings.tls_key)
+        if not (pair or settings.insecure or is_loopback(settings.host)):
             raise FailedPrecondition(
                 f"{settings.host} can be reached from other machines: set MALHA_TLS_CERTIFICATE and MALHA_TLS_KEY, or pass --insecure",
                 reason="INSECURE_ADDRESS",
             )
         try:
-            if secured:
-                port: int = self._server.add_secure_port(address, _server_credentials(settings))
+            if pair is not None:
+                port: int = self._server.add_secure_port(address, grpc.ssl_server_credentials([(pair.key, pair.chain)]))
             else:
                 port = self._server.add_insecure_port(address)
         except RuntimeError:
             raise FailedPrecondition(
-                f"port {settings.grpc_port} on {settings.host} is taken: stop what uses it, or set MALHA_GRPC_PORT", reason="PORT_TAKEN"
+                f"port {settings.grpc_port} on {settings.host} {_why_not(settings.host, settings.grpc_port)}, or set MALHA_GRPC_PORT or MALHA_HOST",
+                reason="PORT_TAKEN",
             ) from None
         return port
 
@@ -155,12 +158,12 @@ class _Health(HealthServicer):  # type: ignore[misc]  # grpc_health has no types
         return await super().Check(request, context)
 
 
-def _server_credentials(settings: RuntimeSettings) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials([(_read(settings.tls_key), _read(settings.tls_certificate))])
-
-
-def _read(path: Path | None) -> bytes:
+def _why_not(host: str, port: int) -> str:
+    """Why a port could not be had, which gRPC does not tell."""
     try:
-        return path.read_bytes() if path else b""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host.strip("[]"), port), family=family).close()
     except OSError as error:
-        raise FailedPrecondition(f"cannot read {path}: {error.strerror}", reason="TLS_FILE") from error
+        if error.errno != errno.EADDRINUSE:
+            return f"cannot be had ({error.strerror}): name an address of this machine"
+    return "is taken: stop what uses it"

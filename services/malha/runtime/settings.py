@@ -30,7 +30,9 @@ class RuntimeSettings(MalhaSettings):
     insecure: bool = Field(default=False, description="Allow a non-loopback address without TLS.")
     tls_certificate: Path | None = Field(None, description="PEM certificate chain of the gRPC server.")
     tls_key: Path | None = Field(None, description="PEM private key of the gRPC server.")
-    tls_ca: Path | None = Field(None, description="PEM roots that gRPC clients of this process trust.")
+    tls_ca: Path | None = Field(
+        None, description="PEM roots that gRPC clients of this process trust at targets, which are then asked by TLS."
+    )
     api_tokens: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias=AliasChoices("MALHA_API_TOKENS", "API_TOKENS", "api_tokens"),

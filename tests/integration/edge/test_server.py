@@ -93,7 +93,7 @@ async def test_a_missing_certificate_says_what_to_do(tmp_path: Path) -> None:
 async def test_a_key_that_is_none_says_so(tmp_path: Path) -> None:
     certificate, _ = self_signed(tmp_path)
     settings = EdgeSettings(_env_file=None, port=0, tls_certificate=certificate, tls_key=certificate)
-    with pytest.raises(FailedPrecondition, match="could not start"):
+    with pytest.raises(FailedPrecondition, match="no PEM certificate and its private key"):
         await EdgeServer(settings, RuntimeSettings(_env_file=None, data_dir=tmp_path)).start()
 
 

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
 from malha.runtime.admin import Admin
 from malha.runtime.errors import FailedPrecondition
+from malha.runtime.mesh import Mesh
 from malha.runtime.settings import RuntimeSettings
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
@@ -127,12 +128,52 @@ def fetch(port: int, path: str) -> tuple[int, str]:
             return error.code, ""
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost and 127.0.0.1, and its key."""
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [("192.0.2.1", r"192\.0\.2\.1 cannot be had \(.+\): name an address"), ("no.such.host.invalid", r"invalid cannot be had \(.+\)")],
+)
+async def test_an_address_of_another_machine_is_not_told_as_taken(settings: RuntimeSettings, host: str, words: str) -> None:
+    with pytest.raises(FailedPrecondition, match=words):
+        await RunningServer(settings.model_copy(update={"host": host, "insecure": True}), NULL).__aenter__()
+
+
+async def test_files_of_tls_that_are_none_are_told_at_start(settings: RuntimeSettings, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    certificate, key = self_signed(tmp_path)
+    _, other = self_signed(tmp_path / "other")
+    for given, words in (
+        ({"tls_certificate": certificate}, "go together"),
+        ({"tls_key": key}, "go together"),
+        ({"tls_certificate": certificate, "tls_key": other}, "no PEM certificate and its private key"),
+        ({"tls_certificate": key, "tls_key": key}, "no PEM certificate and its private key"),
+        ({"tls_certificate": tmp_path / "none.pem", "tls_key": key}, "cannot read .*none.pem"),
+        ({"tls_ca": tmp_path / "none.pem"}, "cannot read .*none.pem.* MALHA_TLS_CA"),
+        ({"tls_ca": key}, "no PEM certificate.* MALHA_TLS_CA"),
+    ):
+        with pytest.raises(FailedPrecondition, match=words):
+            await RunningServer(settings.model_copy(update=given), NULL).__aenter__()
+
+
+@pytest.mark.parametrize("name", ["localhost", "calls.example.org", "*.example.org", "192.0.2.1"])
+async def test_the_edge_of_this_machine_reaches_a_live_with_tls(settings: RuntimeSettings, tmp_path: Path, name: str) -> None:
+    certificate, key = self_signed(tmp_path, name)
+    secured = settings.model_copy(update={"tls_certificate": certificate, "tls_key": key})
+    async with RunningServer(secured, NULL) as server:
+        mesh = Mesh(secured, lambda: f"127.0.0.1:{server.port}")
+        try:
+            stub = transcribe_pb2_grpc.TranscribeServiceStub(mesh.channel("transcribe"))
+            models = await stub.ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=10)
+        finally:
+            await mesh.close()
+    assert models.models[0].name == "null"
+
+
+def self_signed(folder: Path, *hosts: str) -> tuple[Path, Path]:
+    """A certificate for names and addresses, localhost and 127.0.0.1 where none is given, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName(list(map(_general_name, hosts or ("localhost", "127.0.0.1"))))
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -149,3 +190,10 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
     files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return files
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def test_failures_are_a_line_that_says_what_to_do(
         assert done.stderr.strip().splitlines()[-1].startswith("malha: ")
     for word in words:
         assert word in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_what_a_server_logs_is_json(tmp_path: Path) -> None:
+    settings = {"MALHA_HOST": "192.0.2.1", "MALHA_INSECURE": "true", "MALHA_API_TOKENS": "t", "MALHA_TRANSCRIBE_ENGINE": "null"}
+    *logged, last = _run(tmp_path, "serve", "transcribe", **settings).stderr.splitlines()
+    assert [json.loads(line)["event"] for line in logged] == ["process_started", "process_stopped"]
+    assert last.startswith("malha: port 50051 on 192.0.2.1 cannot be had")
 
 
 def test_the_kind_of_error_decides_the_exit_code() -> None:
