@@ -1,24 +1,21 @@
 """Settings of Chat."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from malha.runtime.settings import MalhaSettings
-
-OptionalPath = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
 class ChatSettings(MalhaSettings):
     """Which models answer, and how much of a conversation they are told."""
 
-    models_file: OptionalPath = Field(
+    models_file: Path | None = Field(
         None, description="The models, their routing, prices and fallbacks, as TOML. Default: models.toml in the data directory, if there."
     )
     chat_base_url: str = Field("", description="An OpenAI-compatible server, such as http://127.0.0.1:8100/v1; used without a models file.")
     chat_model: str = Field("", description="The model to ask there. Empty: the first it lists.")
-    chat_api_key_file: OptionalPath = Field(None, description="File with the key of that server, readable by its owner alone.")
+    chat_api_key_file: Path | None = Field(None, description="File with the key of that server, readable by its owner alone.")
     chat_history_messages: int = Field(40, ge=0, le=1000, description="Messages of a conversation that a model is told, at most.")
     chat_history_tokens: int = Field(3000, ge=0, description="Tokens of history that a model is told, at most.")
     chat_waiting_messages: int = Field(16, ge=1, description="Messages of one stream that may wait for an answer.")

@@ -1,9 +1,8 @@
 """Settings of Diarize."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from malha.runtime.settings import MalhaSettings
 
@@ -22,7 +21,7 @@ class DiarizeSettings(MalhaSettings):
         le=1,
         description="Least cosine at which a voice is told to be an enrolled speaker's. Default: 0.78 of resemblyzer's prints, 0.5 of pyannote's.",
     )
-    pyannote_python: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+    pyannote_python: Path | None = Field(
         None, description="The interpreter pyannote runs in, such as .venvs/pyannote/bin/python (make engine-pyannote). Empty: this one."
     )
     pyannote_pipeline: str = Field(

@@ -1,9 +1,8 @@
 """Where models lie."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from malha.runtime.settings import MalhaSettings
 
@@ -11,6 +10,6 @@ from malha.runtime.settings import MalhaSettings
 class ModelSettings(MalhaSettings):
     """Settings of whatever reads models."""
 
-    models_dir: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+    models_dir: Path | None = Field(
         None, description="Where models lie. Default: /srv/models when present, else the data directory's models."
     )

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, field_validator
+from pydantic_core import from_json
+from pydantic_settings import NoDecode
 
 from malha.runtime.settings import MalhaSettings
 
 MIB = 1024 * 1024
-OptionalPath = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
 class OcrSettings(MalhaSettings):
@@ -39,13 +40,13 @@ class OcrSettings(MalhaSettings):
         4_000_000, ge=500_000, le=50_000_000, description="Pixels an engine is given of one page; larger pages are scaled down to it."
     )
     ocr_reader_seconds: float = Field(60.0, gt=0, description="How long a client may leave its pages unread.")
-    paddleocr_python: OptionalPath = Field(
+    paddleocr_python: Path | None = Field(
         None, description="Python of the environment PaddleOCR is installed in, made by `make engine-paddleocr`. Empty: this one."
     )
     paddleocr_model: str = Field(
         "PP-OCRv6_small", description="Models of PaddleOCR: PP-OCRv6_tiny, _small or _medium, or another pair by its name."
     )
-    paddleocr_model_dir: OptionalPath = Field(
+    paddleocr_model_dir: Path | None = Field(
         None, description="Directory with `NAME_det` and `NAME_rec`. Empty: the models in rapidocr's wheel, where it has them."
     )
     paddleocr_backend: str = Field(
@@ -55,9 +56,14 @@ class OcrSettings(MalhaSettings):
     )
     paddleocr_device: str = Field("cpu", pattern=r"^(cpu|gpu(:\d+)?)$", description="cpu, gpu or gpu:N.")
     paddleocr_precision: str = Field("fp32", pattern="^(fp32|fp16)$", description="fp32 or fp16, for Paddle and TensorRT on a GPU.")
-    paddleocr_engine_config: dict[str, Any] = Field(
+    paddleocr_engine_config: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict, description="JSON passed on to that backend as it is (PaddleOCR's `engine_config`), over what Malha sets."
     )
-    paddleocr_cache_dir: OptionalPath = Field(
+    paddleocr_cache_dir: Path | None = Field(
         None, description="Where TensorRT engines are kept, each kind of GPU apart. Default: ~/.local/share/malha/paddleocr."
     )
+
+    @field_validator("paddleocr_engine_config", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        return from_json(value) if isinstance(value, str) and value else value

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.settings import MalhaSettings
@@ -77,7 +77,7 @@ class Hardware(_Strict):
 class PlacementSettings(MalhaSettings):
     """Where the file is."""
 
-    placement_file: Annotated[Path | None, BeforeValidator(lambda given: given or None)] = Field(
+    placement_file: Path | None = Field(
         None,
         description="placement.toml: which models lie on which devices, in how many replicas. "
         "For Transcribe it stands for MALHA_WHISPER_MODEL, _DEVICE, _COMPUTE_TYPE, _THREADS and _WORKERS.",

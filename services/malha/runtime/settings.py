@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -17,7 +17,18 @@ def default_data_directory() -> Path:
 class MalhaSettings(BaseSettings):
     """Base of all settings: prefix ``MALHA_``, ``.env`` in the working directory, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="MALHA_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MALHA_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        """``NAME=`` is as if the line were not there; only a text may be empty."""
+        field = cls.model_fields[str(info.field_name)]
+        if value != "" or field.annotation is str:
+            return value
+        return field.get_default(call_default_factory=True, validated_data=info.data)
 
 
 class RuntimeSettings(MalhaSettings):
@@ -56,6 +67,11 @@ class RuntimeSettings(MalhaSettings):
     insight_target: str = Field("", description="gRPC target of Insight. Empty: this process.")
     chat_target: str = Field("", description="gRPC target of Chat. Empty: this process.")
     audio_target: str = Field("", description="gRPC target of Audio, for the edge. Empty: 127.0.0.1 and the gRPC port.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return Path(os.path.expanduser(value))  # noqa: PTH111 - Path's own raises where there is no home
 
     @field_validator("api_tokens", mode="before")
     @classmethod

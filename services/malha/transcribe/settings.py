@@ -1,17 +1,14 @@
 """Settings of Transcribe."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from malha.models.settings import ModelSettings
 from malha.runtime.placement import PlacementSettings
 from malha.runtime.remote import check_base_url
 from malha.runtime.settings import MalhaSettings
-
-_EMPTY_IS_NONE = BeforeValidator(lambda given: None if given == "" else given)
-OptionalPath = Annotated[Path | None, _EMPTY_IS_NONE]
 
 
 def _routing(name: str, default: Any, description: str, **limits: Any) -> Any:
@@ -36,7 +33,7 @@ class RoutingSettings(MalhaSettings):
         "Empty: all there are, the cheapest first.",
         max_length=4000,
     )
-    smart_routing_max_cost_per_minute: Annotated[float | None, _EMPTY_IS_NONE] = _routing(
+    smart_routing_max_cost_per_minute: float | None = _routing(
         "max_cost_per_minute", None, "Recognisers that cost more for a minute of audio are not asked. Empty: any may be.", ge=0
     )
     smart_routing_seconds: float = _routing(
@@ -56,7 +53,7 @@ class RemoteSettings(MalhaSettings):
     )
     remote_transcribe_model: str = Field("whisper-1", min_length=1, max_length=200, description="The model it is asked for.")
     remote_transcribe_key_env: str = Field("", pattern=r"^[A-Za-z_0-9]*$", description="Environment variable that holds its key.")
-    remote_transcribe_key_file: OptionalPath = Field(None, description="File that holds its key, readable by its owner alone.")
+    remote_transcribe_key_file: Path | None = Field(None, description="File that holds its key, readable by its owner alone.")
     remote_transcribe_format: str = Field(
         "verbose_json", pattern="^(verbose_json|json)$", description="verbose_json tells times of words; some models have json alone."
     )
@@ -102,7 +99,7 @@ class AlignSettings(MalhaSettings):
         max_length=4000,
         description="Local wav2vec2 models with a CTC head by language: pt=/models/wav2vec2-pt, es=/models/wav2vec2-es.",
     )
-    align_python: OptionalPath = Field(
+    align_python: Path | None = Field(
         None, description="The interpreter they run in, such as .venvs/align/bin/python (make engine-align). Empty: this one."
     )
 
