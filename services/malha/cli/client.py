@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from malha.cli.local_token import local_token
 from malha.runtime.errors import FailedPrecondition, Unavailable
 from malha.runtime.settings import RuntimeSettings
 
@@ -19,10 +20,8 @@ async def connected(target: str | None) -> AsyncIterator[sdk.Malha]:
     """A client of the server: at ``target``, else where MALHA_GRPC_PORT says. Raises Unavailable if none answers, and what the SDK raises."""
     target = target or _this_machine()
     try:
-        async with sdk.Malha(target) as malha:
+        async with sdk.Malha(target, local_token()) as malha:
             yield malha
-    except sdk.TokenMissing as error:
-        raise Unavailable(f"no server has run here, so there is no token: {START_ONE}", reason="TOKEN_MISSING") from error
     except sdk.Unavailable as error:
         raise Unavailable(
             error.message if error.reason else f"no server answers at {target}: {START_ONE}, or name another with --target",

@@ -1,7 +1,6 @@
 """Runs ``malha insights``: at a server that runs, else at one started for it."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,9 +19,9 @@ from malha.bench.transcripts import Turn, read_transcript, scrubbed
 from malha.chat.language import language_of
 from malha.cli.client import START_ONE
 from malha.cli.insight_view import Advice, Ground, rendered
+from malha.cli.local_token import local_token
 from malha.cli.output import counted, note, print_json_line, status
 from malha.cli.screen import printable
-from malha.runtime.auth import TOKEN_FILE
 from malha.runtime.errors import Unavailable
 from malha.runtime.ids import uuid7
 from malha.runtime.settings import RuntimeSettings
@@ -182,7 +181,7 @@ def _server(target: str | None) -> Iterator[tuple[str, str]]:
     settings = RuntimeSettings()
     here = f"127.0.0.1:{settings.grpc_port}" if settings.grpc_port else ""
     if target or (here and _listens(settings.grpc_port)):
-        yield target or here, _token(settings)
+        yield target or here, local_token()
         return
     with ExitStack() as stack:
         with status("no server runs here: starting one"):
@@ -197,13 +196,3 @@ def _listens(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def _token(settings: RuntimeSettings) -> str:
-    given = os.environ.get("MALHA_TOKEN", "").strip()
-    if given:
-        return given
-    try:
-        return (settings.data_dir / TOKEN_FILE).read_text().strip()
-    except FileNotFoundError:
-        raise Unavailable(f"there is no token for that server: set MALHA_TOKEN, or {START_ONE}", reason="TOKEN_MISSING") from None

@@ -24,13 +24,14 @@ def smoke_test(
 
     What the server does not have is said to be absent. Exits with 1 if something it has fails.
     """
-    from malha.cli.smoke_checks import Check, State, checks, default_url, token_of_this_machine
+    from malha.cli.local_token import local_token
+    from malha.cli.smoke_checks import Check, State, checks, default_url
 
     where = url or default_url()
 
     async def run() -> list[Check]:
         done = []
-        async for check in checks(where, token or ("" if health else token_of_this_machine()), health_only=health):
+        async for check in checks(where, token or ("" if health else local_token()), health_only=health):
             done.append(check)
             if not json:
                 print(f"{check.name:<11} {check.state:<7} {check.milliseconds:>8.0f} ms  {check.detail}", flush=True)

@@ -1,7 +1,6 @@
 """Trying a running server as its users would: is it well, does it answer, stream, hear, read and speak. What it does not have is said to be absent."""
 
 import io
-import os
 import ssl
 import time
 import wave
@@ -16,7 +15,6 @@ import orjson
 
 from malha.cli.output import counted
 from malha.cli.smoke_picture import WORD, picture
-from malha.runtime.auth import TOKEN_FILE
 from malha.runtime.errors import InvalidArgument, Unavailable
 from malha.runtime.settings import MalhaSettings, RuntimeSettings
 
@@ -62,19 +60,6 @@ class _AbsentError(Exception):
 def default_url() -> str:
     """Of this machine's edge."""
     return f"http://127.0.0.1:{SmokeSettings().edge_port or 8000}"
-
-
-def token_of_this_machine() -> str:
-    """``MALHA_TOKEN``, else the one `malha up` made. Raises Unavailable without either."""
-    given = os.environ.get("MALHA_TOKEN", "").strip()
-    if given:
-        return given
-    try:
-        return (RuntimeSettings().data_dir / TOKEN_FILE).read_text().strip()
-    except FileNotFoundError:
-        raise Unavailable(
-            "there is no token for that server: set MALHA_TOKEN, or start one with: malha up", reason="TOKEN_MISSING"
-        ) from None
 
 
 async def checks(url: str, token: str, *, health_only: bool = False) -> AsyncIterator[Check]:

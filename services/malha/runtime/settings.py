@@ -3,10 +3,12 @@
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from malha.runtime.errors import FailedPrecondition
 
 
 def default_data_directory() -> Path:
@@ -20,6 +22,13 @@ class MalhaSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="MALHA_", env_file=".env", extra="ignore", frozen=True, populate_by_name=True, allow_inf_nan=False
     )
+
+    def __init__(self, **given: Any) -> None:
+        """Raises ValidationError for a setting that is wrong, FailedPrecondition for an ``.env`` that cannot be read."""
+        try:
+            super().__init__(**given)
+        except UnicodeDecodeError:
+            raise FailedPrecondition(".env is no UTF-8 text: save it as UTF-8", reason="ENV_FILE") from None
 
     @field_validator("*", mode="before")
     @classmethod

@@ -76,6 +76,20 @@ def test_failures_are_a_line_that_says_what_to_do(
         assert word in done.stderr.splitlines()[-1], done.stderr
 
 
+def test_the_program_finds_the_token_where_env_says(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "token").write_text("t\n")
+    (tmp_path / ".env").write_text("MALHA_DATA_DIR=kept\nMALHA_GRPC_PORT=2\n")
+    done = _run(tmp_path, "say", "hello", "-l", "en", MALHA_DATA_DIR="")
+    assert "no server answers at 127.0.0.1:2" in done.stderr
+
+
+def test_settings_that_are_no_utf8_are_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("# configuração\n".encode("latin-1"))
+    done = _run(tmp_path, "serve", "transcribe")
+    assert (done.returncode, done.stderr) == (EXIT_CONFIGURATION, "malha: .env is no UTF-8 text: save it as UTF-8\n")
+
+
 def test_what_a_server_logs_is_json(tmp_path: Path) -> None:
     settings = {"MALHA_HOST": "192.0.2.1", "MALHA_INSECURE": "true", "MALHA_API_TOKENS": "t", "MALHA_TRANSCRIBE_ENGINE": "null"}
     *logged, last = _run(tmp_path, "serve", "transcribe", **settings).stderr.splitlines()
