@@ -26,6 +26,8 @@ async def backup(settings: StoreSettings, path: Path) -> Manifest:
     Raises OSError or FailedPrecondition where the file cannot be written, FailedPrecondition where there is no schema, Unavailable without
     a database.
     """
+    if path.exists() and not path.is_file():  # noqa: ASYNC240 - at once; /dev/null would be replaced by a file
+        raise FailedPrecondition(f"{path} is no file, and no backup is put in its place", reason="BACKUP_UNWRITABLE")
     part = path.with_name(f"{path.name}.part")
     try:
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), "w+b") as file:

@@ -1,6 +1,7 @@
 """A backup put back: the same rows, less what was erased since."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -122,6 +123,13 @@ async def test_what_cannot_be_written_or_reached_leaves_no_file(store: StoreSett
     with pytest.raises(Unavailable):
         await backup(absent, tmp_path / "malha.backup")
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_device_is_not_replaced_by_a_backup(store: StoreSettings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FailedPrecondition, match="is no file"):
+        await backup(store, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_the_commands(tmp_path: Path, store: StoreSettings) -> None:
