@@ -1,5 +1,6 @@
 """The edge's addresses, and what stands before all of them."""
 
+import asyncio
 from time import perf_counter
 
 from starlette.applications import Starlette
@@ -8,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +20,7 @@ from malha.edge.chat_conversations import Conversations
 from malha.edge.chat_errors import is_compatible, openai_error
 from malha.edge.counter import Counter
 from malha.edge.embeddings import Embeddings
-from malha.edge.errors import UnsupportedMedia, UpgradeRequired
+from malha.edge.errors import EdgeStopping, UnsupportedMedia, UpgradeRequired
 from malha.edge.health import Health
 from malha.edge.jobs import CREATE_NAME, JobUploads
 from malha.edge.limits import RateLimit
@@ -128,12 +130,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = perf_counter(), 500
+        started, status, begun = perf_counter(), 500, False
 
         async def told(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
             await send(message)
 
         headers = Headers(scope=scope)  # the first of several, as the endpoints have it
@@ -141,6 +143,10 @@ class Guard:
         try:
             with tracing.server_span("malha.edge", scope["method"], headers):
                 await self._answer(scope, receive, told, token, address)
+        except asyncio.CancelledError:  # the time that a stop leaves requests is over
+            if begun:
+                raise
+            await _told(EdgeStopping("this edge has stopped: send it again", retry_seconds=1), scope)(scope, receive, told)
         finally:
             if token and status == UNAUTHORIZED:
                 self._limit.fail(address)
@@ -152,8 +158,7 @@ class Guard:
         try:
             self._admit(scope, token, address)
         except MalhaError as error:
-            told = openai_error(error) if is_compatible(scope["path"]) else error_response(error)
-            await Refusal(told, self._most_bytes)(scope, receive, send)
+            await Refusal(_told(error, scope), self._most_bytes)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -162,3 +167,8 @@ class Guard:
             self._limit.take(token, address)
         if Headers(scope=scope).get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMedia("bodies are read as they are: send this one without a Content-Encoding")
+
+
+def _told(error: MalhaError, scope: Scope) -> Response:
+    """As clients of this address know errors."""
+    return openai_error(error) if is_compatible(scope["path"]) else error_response(error)

@@ -173,6 +173,22 @@ async def test_a_request_in_hand_is_answered_while_the_edge_stops(edge_for: Edge
         assert (await asking).status_code == 200
 
 
+async def test_a_request_that_outlasts_the_stop_is_told_to_come_again(edge_for: EdgeFor) -> None:
+    async def silent(call: FakeCall) -> None:
+        await call.read()
+        await call.opened()
+        while await call.read() is not None:
+            pass
+
+    async with serving(silent) as fake, edge_for(fake.target, drain_seconds=0) as edge, edge.client() as client:
+        asking = asyncio.create_task(client.post("/api/v1/asr", files={"file": ("c.wav", b"abc")}))
+        async with asyncio.timeout(10):
+            await fake.arrived.wait()
+        await edge.server.stop()
+        answer = await asking
+    assert (answer.status_code, answer.json()["error"]["reason"], answer.headers["retry-after"]) == (503, "EDGE_STOPPING", "1")
+
+
 def environment(tmp_path: Path, **settings: object) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MALHA_")}
     return {**kept, "MALHA_DATA_DIR": str(tmp_path), "MALHA_EDGE_ADMIN_PORT": "0", **{name: str(value) for name, value in settings.items()}}
