@@ -1,6 +1,7 @@
 """A recording as a call of pace BATCH: pieces of a file in, a transcript out."""
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Self
 
@@ -11,11 +12,12 @@ from malha.edge.calls import Metadata, audio_call
 from malha.edge.errors import ServiceAway
 from malha.edge.framing import audio_request
 from malha.edge.transcript import Transcript
-from malha.runtime.errors import DeadlineExceeded
+from malha.runtime.errors import DeadlineExceeded, MalhaError
 
 OPEN_SECONDS = 30.0
 FEED_SECONDS = 60.0
 """How long the server may take for one piece."""
+END_SECONDS = 1.0
 
 
 class Recording:
@@ -44,6 +46,10 @@ class Recording:
     async def __aexit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         assert self._reader is not None, "entered"
         self._reader.cancel()
+        if self.transcript.closed:  # its status comes at once, and a call that is left before it counts as given up
+            with contextlib.suppress(MalhaError, TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self._call.read()
         self._call.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
 

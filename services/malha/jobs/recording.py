@@ -97,6 +97,7 @@ class Recording:
             file.close()
 
     async def _listen(self, call: Any) -> None:
+        closed = False
         while (response := await call.read()) is not grpc.aio.EOF:
             match response.WhichOneof("event"):
                 case "transcript":
@@ -106,8 +107,9 @@ class Recording:
                 case "summary":
                     self._summary = response.summary
                 case "closed":
-                    return
-        raise Unavailable("Audio ended the recording without a word", reason="SERVICE_AWAY")
+                    closed = True  # and on to the status: Audio counts a call that is left before it as given up
+        if not closed:
+            raise Unavailable("Audio ended the recording without a word", reason="SERVICE_AWAY")
 
     def _warn(self, warning: api.Warning) -> None:
         if warning.segment_id:

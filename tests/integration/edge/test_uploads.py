@@ -47,6 +47,27 @@ def form(*parts: tuple[str, bytes], file_name: str = "call.wav") -> bytes:
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
+async def test_a_recording_that_was_heard_is_left_with_its_status(edge_for: EdgeFor) -> None:
+    ended: list[str] = []
+
+    async def slow_to_end(call: FakeCall) -> None:
+        await call.read()
+        await call.opened()
+        while (request := await call.read()) is not None and not request.HasField("finish"):
+            pass
+        await call.close()
+        try:
+            await asyncio.sleep(0.2)
+            ended.append("OK")
+        except asyncio.CancelledError:
+            ended.append("CANCELLED")
+            raise
+
+    async with serving(slow_to_end) as fake, edge_for(fake.target) as edge, edge.client() as client:
+        assert (await client.post(ASR, files={"file": ("c.wav", b"abc")})).status_code == 200
+    assert ended == ["OK"]
+
+
 async def test_a_recording_to_its_transcript(edge: RunningEdge) -> None:
     async with edge.client() as client:
         answer = await client.post(ASR, files={"file": ("call.wav", call_wav())})

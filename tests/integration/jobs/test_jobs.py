@@ -19,6 +19,7 @@ from malha.jobs.settings import JobSettings
 from malha.jobs.transcribing import Transcribing
 from malha.runtime.errors import FailedPrecondition, Unavailable, UnsupportedLanguage
 from malha.runtime.job_files import JobFiles
+from malha.runtime.metrics import RPCS
 from malha.runtime.settings import RuntimeSettings
 from malha.store.database import Database
 from malha.store.settings import StoreSettings
@@ -38,6 +39,13 @@ async def test_a_recording_becomes_a_conversation_with_its_segments(jobs: Jobs) 
     assert await jobs.value("SELECT status FROM conversation WHERE id = $1", uuid.UUID(job.conversation_id)) == "closed"
     assert await jobs.value("SELECT count(*) FROM segment WHERE session_id = $1 AND text <> ''", uuid.UUID(job.session_id)) > 0
     assert jobs.files() == []
+
+
+async def test_a_recording_that_was_heard_is_not_counted_as_given_up(jobs: Jobs) -> None:
+    ended = {code: RPCS.labels("malha.api.audio.v1.AudioStreamService", "Stream", code) for code in ("OK", "CANCELLED")}
+    before = {code: counter._value.get() for code, counter in ended.items()}
+    assert (await jobs.until(await jobs.transcribe())).status == api.JOB_STATUS_DONE
+    assert {code: counter._value.get() - before[code] for code, counter in ended.items()} == {"OK": 1, "CANCELLED": 0}
 
 
 async def test_what_is_no_audio_fails_with_a_reason_and_is_not_tried_again(jobs: Jobs) -> None:
