@@ -21,6 +21,8 @@ from malha.runtime.errors import (
 )
 
 DETAILS_KEY = "grpc-status-details-bin"
+RETRY_SECONDS = 0.25
+"""When to ask a service that is away again."""
 BY_CODE: dict[grpc.StatusCode, type[MalhaError]] = {
     error.code: error
     for error in (
@@ -76,6 +78,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MalhaError:
     for detail in status.details:
         for message in (info, retry, request, quota):
             detail.Unpack(message)
+    if code is grpc.StatusCode.UNAVAILABLE and not info.reason:  # gRPC's own words, which name addresses behind this server
+        return Unavailable("a service behind this one is away: try again", reason="SERVICE_AWAY", retry_seconds=RETRY_SECONDS)
     return BY_CODE.get(code, Internal)(
         status.message or error.details() or code.name,
         reason=info.reason or code.name,

@@ -353,6 +353,16 @@ async def test_a_recogniser_that_restarts_loses_no_utterance(settings: RuntimeSe
             assert [segment.id for segment in caller.finals] == ["0-1", "0-2"]
 
 
+async def test_a_recogniser_that_is_away_at_the_open_is_told_without_its_address(settings: RuntimeSettings) -> None:
+    apart = settings.model_copy(update={"transcribe_target": "127.0.0.1:1"})
+    async with RunningServer(apart, NULL) as server, grpc.aio.insecure_channel(server.target) as channel:
+        caller = Caller(channel)
+        await caller.call.write(api.StreamRequest(open=api.Open(format={"encoding": "ENCODING_PCM16"})))
+        error = await caller.error()
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_AWAY")
+    assert "127.0.0.1" not in error.message
+
+
 async def test_a_call_that_outlasts_the_drain_ends_with_its_reason(settings: RuntimeSettings) -> None:
     async with (
         RunningServer(settings.model_copy(update={"drain_seconds": 0.2}), NULL) as server,
