@@ -36,6 +36,8 @@ SENDERS: Final = {
     "bot": api.SENDER_TYPE_BOT,
     "system": api.SENDER_TYPE_SYSTEM,
 }
+_FIRST: Final = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+_LAST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
 _ROLES: Final = {"agent": media_pb2.ROLE_AGENT, "customer": media_pb2.ROLE_CUSTOMER}
 _SEGMENT_STATES: Final = {"final": transcript_pb2.SEGMENT_STATE_FINAL, "amended": transcript_pb2.SEGMENT_STATE_AMENDED}
 
@@ -53,14 +55,17 @@ def name_of(names: Mapping[str, int], value: int) -> str | None:
 
 
 def moment(message: Any, field: str) -> datetime | None:
-    """The moment in a field, None where it is not set. Raises InvalidArgument for one that no calendar has."""
+    """The moment in a field, None where it is not set. Raises InvalidArgument for one that no calendar has.
+
+    asyncpg keeps the very first and last of a calendar as infinite, which no message can tell: these lie a microsecond further in.
+    """
     if not message.HasField(field):
         return None
     try:
         told: datetime = getattr(message, field).ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise invalid(field, "must be from the year 1 to the year 9999") from None
-    return told
+    return min(max(told, _FIRST), _LAST)
 
 
 def timestamp(told: datetime | None) -> Timestamp | None:

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
 from malha.api.insight.v1 import rules_pb2
 from malha.insight import specs
 from malha.insight.keywords import Keywords
@@ -13,7 +16,8 @@ from malha.text.glossary import Glossary
 
 
 def check_rule(rule: rules_pb2.Rule) -> None:
-    """Raise InvalidArgument (INVALID_RULE) for a rule that is malformed or can never match."""
+    """Raise InvalidArgument for a rule that is malformed or can never match."""
+    _check_durations("rule", rule)
     with _within("rule"):
         specs.check_rule(rule_spec(rule))
 
@@ -23,6 +27,7 @@ def check_configuration(configuration: rules_pb2.Configuration) -> None:
     with _within("configuration.glossary"):  # a map has no order of its own: entries are counted in that of their terms
         Glossary.of(dict(sorted(configuration.glossary.items())))
     for index, policy in enumerate(configuration.policies):
+        _check_durations(f"configuration.policies[{index}]", policy)
         with _within(f"configuration.policies[{index}]"):
             policy_of(policy).check()
     with _within("configuration"):
@@ -30,6 +35,19 @@ def check_configuration(configuration: rules_pb2.Configuration) -> None:
     _check_unique("policies", [policy.name for policy in configuration.policies])
     _check_unique("catalogue", [offer.id for offer in configuration.catalogue])
     _check_unique("thresholds", [str(threshold.type) for threshold in configuration.thresholds])
+
+
+def _check_durations(place: str, message: Message) -> None:
+    """Seconds and nanoseconds of different signs, or a second and more of the latter, are no duration: it is kept as JSON, which has none such."""
+    for field, value in message.ListFields():
+        if not isinstance(value, Duration):
+            continue
+        try:
+            value.ToJsonString()
+        except ValueError:
+            wrong = "seconds and nanos are no duration together"
+            path = f"{place}.{field.name}"
+            raise InvalidArgument(f"{path}: {wrong}", reason="INVALID_FIELD", violations={path: wrong}) from None
 
 
 @contextmanager

@@ -53,6 +53,20 @@ async def test_a_conversation_has_its_customer(caller: Any, stranger: Any) -> No
             await stranger.ask("UpdateConversation", conversation_id="theirs", customer_id=name)
 
 
+async def test_the_first_and_last_moment_of_the_calendar_are_listed_as_any_other(caller: Any) -> None:
+    for name, text in (("first", "0001-01-01T00:00:00Z"), ("last", "9999-12-31T23:59:59.999999999Z")):
+        moment = Timestamp()
+        moment.FromJsonString(text)
+        made = await caller.ask("UpsertConversation", conversation_id=name, start_time=moment)
+        assert abs(made.conversation.start_time.ToNanoseconds() - moment.ToNanoseconds()) <= 2_000
+        await caller.ask("CreateMessage", conversation_id=name, sender_type=api.SENDER_TYPE_CUSTOMER, text="olá", create_time=moment)
+        await caller.ask("CreateFeedback", conversation_id="first", stars=5, time=Timestamp(seconds=-62_135_596_800))
+        entries = (await caller.ask("GetConversation", conversation_id=name)).entries
+        assert [entry.time for entry in entries] == [entries[0].message.create_time]
+    assert await all_pages(caller, page_size=1) == ["last", "first"]
+    assert len((await caller.ask("ListFeedback", conversation_id="first")).feedback) == 2
+
+
 async def test_pages_stay_whole_while_others_begin(caller: Any) -> None:
     for number in range(25):
         await caller.ask("UpsertConversation", conversation_id=f"c{number}", start_time=at(number // 3))

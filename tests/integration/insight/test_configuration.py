@@ -81,6 +81,7 @@ WRONG: tuple[tuple[dict[str, object], str], ...] = (
     ),
     *(({"policies": [{**COUNTER, field: 0}]}, f"configuration.policies.{field}") for field in ("min_tokens", "min_words")),
     ({"policies": [{**COUNTER, "silence": span(-1)}]}, "configuration.policies.silence"),
+    ({"policies": [{**COUNTER, "silence": {"seconds": 5, "nanos": -1}}]}, "configuration.policies.silence"),
     ({"policies": [{**COUNTER, "silence": span(20), "discard_silence": span(10)}]}, "configuration.policies.discard_silence"),
     ({"catalogue": [OFFER, OFFER]}, "configuration.catalogue"),
     ({"catalogue": [{"id": "o", "name": ""}]}, "configuration.catalogue.name"),
