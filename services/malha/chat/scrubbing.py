@@ -5,6 +5,7 @@ scrubbed one by one too, and of a long line one stretch after the other, each re
 """
 
 import re
+import unicodedata
 import uuid
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -114,17 +115,23 @@ def _line(line: str, language: str, names: Sequence[str]) -> Generator[None, Non
     while place < len(spans):
         stop = spans[place][0] + STRETCH
         first, behind = _word_at(spans, spans[place][0] - AROUND, place), _word_from(spans, stop + AROUND, place)
-        words = [Piece(line[slice(*spans[number])], number, number) for number in range(first, behind)]
+        words = [Piece(_composed(line[slice(*spans[number])]), number, number) for number in range(first, behind)]
         for piece in scrub(words, language, names):
             if piece.last < place:
                 continue
             if spans[piece.first][0] >= stop:
                 break
             start, end = spans[max(piece.first, place)][0], spans[piece.last][1]
-            shown += [line[begin:start], piece.text]
+            said = line[start:end]
+            shown += [line[begin:start], said if piece.text == _composed(said) else piece.text]
             place, begin = piece.last + 1, end
         yield
     return [*shown, line[begin:]]
+
+
+def _composed(text: str) -> str:
+    """With letters and accents as one character each, as personal data is looked for."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _words(line: str) -> Generator[None, None, list[tuple[int, int]]]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from malha.ocr.engine import Line
 from malha.text.pii import scrub
-from malha.text.spans import Piece
+from malha.text.spans import Piece, tokens
 
 STRETCH_WORDS: Final = 120
 """Decided at once: the time this takes grows faster than the words."""
@@ -16,7 +16,7 @@ AROUND_WORDS: Final = 40
 
 def scrub_block(lines: Sequence[Line], language: str, names: Sequence[str]) -> list[Line]:
     """The lines as they may be shown, white space as single blanks; one that is all part of the mask before it is left out."""
-    words = [(number, word) for number, line in enumerate(lines) for word in line.text.split()]
+    words = [(number, word) for number, line in enumerate(lines) for word in tokens(line.text)]
     shown: list[list[str]] = [[] for _ in lines]
     place = 0
     while place < len(words):

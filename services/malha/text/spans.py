@@ -4,6 +4,7 @@ The finals of a recogniser carry a time per word. Every step of the text pipelin
 the input tokens it rests on, so that its times can be read off them afterwards.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ class Piece:
 
 
 def tokens(text: str) -> list[str]:
-    """Whitespace tokens, punctuation attached, as recognisers write words."""
-    return text.split()
+    """Whitespace tokens, punctuation attached, as recognisers write words; letters and accents composed (NFC), for what is looked for in them is."""
+    return unicodedata.normalize("NFC", text).split()
 
 
 def pieces(text: str) -> list[Piece]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import unicodedata
 
 import orjson
 import pytest
@@ -91,6 +92,13 @@ async def test_what_stands_across_the_end_of_a_stretch_is_found(personal: str, a
         assert scrubbed.endswith(around * STRETCH)
         assert "[" in scrubbed
         assert not any(part in scrubbed for part in ("529", "cinco", "nove", "247", "@", "Clara"))
+
+
+async def test_accents_that_are_characters_of_their_own_hide_nothing_and_stay() -> None:
+    said, told = "Olá, é a Zuleika Conceição, joão@exemplo.com.br, às dez", "Olá, é a [NAME], [EMAIL], às dez"
+    scrubber = Scrubber(("Zuleika Conceição",))
+    for form in ("NFC", "NFD"):
+        assert await scrubber.text(unicodedata.normalize(form, said), "pt") == unicodedata.normalize(form, told)
 
 
 async def test_a_word_that_does_not_end_is_read_in_parts() -> None:

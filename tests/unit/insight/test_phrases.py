@@ -22,6 +22,8 @@ def found(phrase: str, text: str, language: str) -> list[bool]:
         ("en", "do not want", "I don\u2019t want it"),
         ("en", "going to sue", "I'm gonna sue you"),
         ("de", "kündigen", "ich will kundigen"),
+        ("pt", "cancelac\u0327a\u0303o", "quero a cancelação"),
+        ("pt", "cancelação", "quero a CANCELAC\u0327A\u0303O"),
     ],
 )
 def test_phrases_match_by_stem_whatever_case_accents_and_contractions(language: str, phrase: str, text: str) -> None:

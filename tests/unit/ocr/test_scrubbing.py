@@ -25,6 +25,7 @@ def test_a_number_that_goes_on_in_the_next_line_is_found() -> None:
 
 def test_listed_names_are_masked() -> None:
     assert "Joana" not in "".join(shown("A cliente Joana Prado pediu", names=("Joana Prado",)))
+    assert shown("A cliente Joa\u0303o Prado pediu", names=("João Prado",)) == ["A cliente [NAME] pediu"]
 
 
 def test_boxes_and_confidence_stay() -> None:

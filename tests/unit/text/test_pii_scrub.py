@@ -1,5 +1,7 @@
 """A segment's whole way: masks, held ends, and what two segments decide together."""
 
+import unicodedata
+
 import pytest
 
 from malha.text.glossary import Glossary
@@ -16,6 +18,17 @@ def test_a_final_is_masked_then_made_readable() -> None:
     assert not shown.held
     mask = next(piece for piece in shown.pieces if piece.text == "[CPF],")
     assert (mask.first, mask.last) == (4, 14)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_that_are_characters_of_their_own_hide_nothing(form: str) -> None:
+    def written(text: str) -> str:
+        return unicodedata.normalize(form, text)
+
+    for names in (["Zuleika Conceição"], [written("Zuleika Conceição")]):
+        pipeline = Pipeline("pt", Glossary.of({written("plano família"): "Família+"}), names)
+        shown = pipeline.final(written("a ZULEIKA CONCEIÇÃO, joão.silva@exemplo.com.br, quer o plano família, né?"))
+        assert shown.text == "a [NAME], [EMAIL], quer o Família+?"
 
 
 def test_the_tenant_may_have_neither() -> None:

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from malha.text.pii.kinds import Kind, Match
 from malha.text.pii.words import plain
+from malha.text.spans import tokens
 
 _PARTICLES = frozenset(["da", "de", "do", "das", "dos", "del", "la", "las", "los", "e", "y", "van", "von", "di"])
 _SHORTEST_PART = 3
@@ -136,7 +137,7 @@ def names_in(text: str, plain_text: str, names: Sequence[str]) -> Iterator[Match
 @lru_cache(maxsize=16)
 def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
     """One expression for all of them: the whole names first, then runs of parts."""
-    folded = [" ".join(plain(name).split()) for name in names]
+    folded = [plain(" ".join(tokens(name))) for name in names]
     whole = sorted({name for name in folded if name}, key=len, reverse=True)
     parts = {part for name in whole for part in name.split() if len(part) >= _SHORTEST_PART and part not in _PARTICLES}
     if not whole:
