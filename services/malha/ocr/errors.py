@@ -30,7 +30,7 @@ class PageDamaged(InvalidArgument):
 
 
 class PageTooLarge(InvalidArgument):
-    """The page has more pixels, or more text, than is read of one page."""
+    """The page has more pixels, or more text, than is read of one page, or is a strip."""
 
     default_reason = "PAGE_TOO_LARGE"
 

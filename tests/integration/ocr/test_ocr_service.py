@@ -206,8 +206,9 @@ async def test_an_opening_that_cannot_be_served_says_why(client: Client, opening
         (encoded(Image.new("1", (10_000, 10_001), 1), "PNG"), "PAGE_TOO_LARGE"),
         (encoded(drawn(["uma imagem cortada"] * 20), "PNG")[:8_000], "PAGE_DAMAGED"),
         (pdf([b""], box=(0, 0, 1_000_000, 1_000_000)), "PAGE_TOO_LARGE"),
+        (encoded(Image.linear_gradient("L").resize((5000, 1)), "PNG"), "PAGE_TOO_LARGE"),
     ],
-    ids=["100 megapixels", "cut off", "a page of miles"],
+    ids=["100 megapixels", "cut off", "a page of miles", "a strip"],
 )
 async def test_a_page_that_cannot_be_read_is_told_and_closes_well(client: Client, document: bytes, reason: str) -> None:
     told = await client.read(document)

@@ -88,8 +88,18 @@ def test_a_large_image_is_scaled_to_what_the_engine_is_given(file: Any, raster: 
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(file: Any, raster: RasterFile) -> None:
     bomb = encoded(Image.new("1", (10_000, 10_000), 1), "PNG")
     assert len(bomb) < 50_000
-    with pytest.raises(PageTooLarge, match="100 megapixels"):
+    with pytest.raises(PageTooLarge, match="100,000,000 pixels, over the limit of 10,000,000:"):
         images.prepare(file(bomb), PNG, 1, raster.path, LIMITS)
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 5000), (30_000, 149)])
+def test_a_strip_is_refused_and_one_that_engines_can_read_is_not(size: tuple[int, int], file: Any, raster: RasterFile) -> None:
+    with pytest.raises(PageTooLarge, match="more than 200 times"):
+        images.prepare(file(encoded(Image.new("L", size, 255), "PNG")), PNG, 1, raster.path, LIMITS)
+    with pytest.raises(PageTooLarge, match="more than 200 times"):
+        pdfs.prepare(file(pdf([b""], box=(0, 0, size[0] / 10, size[1] / 10))), 1, raster.path, LIMITS, text_layer=True)
+    less = Image.new("L", (max(size), max(size) // 200), 255)
+    assert isinstance(images.prepare(file(encoded(less, "PNG")), PNG, 1, raster.path, LIMITS), ImagePage)
 
 
 @pytest.mark.parametrize("kind", [PNG, JPEG, TIFF])

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from malha.ocr.documents.kinds import JPEG, PNG, TIFF
 from malha.ocr.documents.messages import DecodeLimits, ImagePage
 from malha.ocr.documents.raster import Pixels, write
+from malha.ocr.documents.shape import check_shape
 from malha.ocr.errors import DocumentDamaged, PageDamaged, PageTooLarge
 
 FORMATS: Final = {PNG: "PNG", JPEG: "JPEG", TIFF: "TIFF"}
@@ -61,9 +62,10 @@ def prepare(path: str, media_type: str, number: int, raster_path: str, limits: D
             pixels = image.width * image.height
             if pixels > limits.page_pixels:
                 raise PageTooLarge(
-                    f"the image has {pixels / 1e6:.0f} megapixels, over the limit of {limits.page_pixels / 1e6:g}: send a smaller one",
+                    f"the image has {pixels:,} pixels, over the limit of {limits.page_pixels:,}: send a smaller one",
                     metadata={"most_pixels": str(limits.page_pixels)},
                 )
+            check_shape(image.width, image.height)
             upright = ImageOps.exif_transpose(image)
             scale = max(1.0, math.sqrt(pixels / limits.engine_pixels))
             return ImagePage(write(raster_path, _pixels(upright, scale)), scale)

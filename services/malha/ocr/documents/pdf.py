@@ -13,6 +13,7 @@ import pypdfium2.raw as pdfium_c
 
 from malha.ocr.documents.messages import DecodeLimits, ImagePage, TextPage
 from malha.ocr.documents.raster import write
+from malha.ocr.documents.shape import check_shape
 from malha.ocr.documents.text_layer import read_text
 from malha.ocr.errors import DocumentDamaged, DocumentEncrypted, PageDamaged, PageTooLarge
 
@@ -45,6 +46,7 @@ def prepare(path: str, number: int, raster_path: str, limits: DecodeLimits, *, t
                 return found
             if _image_share(page, undrawable=True) >= UNDRAWN_COVERS:
                 raise PageDamaged("an image on the page is damaged and cannot be drawn")
+            check_shape(*page.get_size())
             bitmap = page.render(scale=scale, may_draw_forms=False, rev_byteorder=False, prefer_bgrx=False, fill_color=(255, 255, 255, 255))
             return ImagePage(write(raster_path, bitmap.to_numpy()[:, :, :3]), 1.0)
         except (pdfium.PdfiumError, ctypes.ArgumentError, ValueError) as error:
