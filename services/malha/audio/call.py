@@ -348,7 +348,7 @@ class Call:
             for channel in self._channels:
                 channel.resampler = Resampler(sample_rate, self._track.working_rate)
         if channels < len(self._channels):
-            message = f"the audio has {channels} channel and the call has {len(self._channels)} roles: every channel hears the same"
+            message = f"the audio has {channels} channel and the call has {len(self._channels)}: every channel hears the same"
             self._emit(Warned("FEWER_CHANNELS", message), self._timeline.received_through)
 
     def _turn(self, channel: Channel, turn: Turn) -> None:

@@ -28,7 +28,11 @@ DEFAULT_RATE = 16_000
 
 def call_config(opening: api.Open, settings: AudioSettings) -> CallConfig:
     """How to hear the call. Raises UnsupportedFormat and InvalidArgument for what fits nothing."""
-    encoding = ENCODINGS[opening.format.encoding]
+    encoding = ENCODINGS.get(opening.format.encoding)
+    if encoding is None:
+        raise UnsupportedFormat(
+            f"{media_pb2.Encoding.Name(opening.format.encoding)} is not heard as it comes: send a recording as ENCODING_FILE"
+        )
     live = opening.pace != api.PACE_BATCH
     if encoding == "file" and live:
         raise UnsupportedFormat("ENCODING_FILE is for pace BATCH: name the encoding of a live call", reason="FILE_NEEDS_BATCH")

@@ -214,6 +214,8 @@ async def test_acks_let_the_caller_forget(caller: Caller) -> None:
 
 BAD_OPENS = [
     ({"format": {"encoding": "ENCODING_FILE"}}, "FILE_NEEDS_BATCH"),
+    ({"format": {"encoding": "ENCODING_MP3"}}, "UNSUPPORTED_FORMAT"),
+    ({"format": {"encoding": "ENCODING_MP3"}, "pace": "PACE_BATCH"}, "UNSUPPORTED_FORMAT"),
     ({"format": {"encoding": "ENCODING_PCM16", "sample_rate_hertz": 4000}}, "INVALID_FIELD"),
     ({"format": {}}, "INVALID_FIELD"),
     ({"format": {"encoding": "ENCODING_PCM16", "channels": 3}}, "INVALID_FIELD"),

@@ -308,7 +308,9 @@ class Open(_message.Message):
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Channel]:
-        """One for each channel of the audio, in order. Empty: roles are unknown. Both channels of an uploaded file that are the same from its
+        """One for each channel of the audio, in order. Empty: roles are unknown. Where `format.channels` is unset the call has as many channels as
+        these, at least one: a live container that has more is mixed into as many, one that has fewer is heard on all (FEWER_CHANNELS). Of an uploaded
+        file every channel is heard. Both channels of an uploaded file that are the same from its
         beginning to its end are heard as one, whose role is unknown where two were given: a warning says so (EQUAL_CHANNELS).
         An uploaded file of quiet speech is heard louder (QUIET_AUDIO).
         """

@@ -103,7 +103,7 @@ class AudioFormat(_message.Message):
     sample_rate_hertz: _builtins.int
     """Samples per second and channel. Default 16,000 for raw encodings; containers carry their own."""
     channels: _builtins.int
-    """1 or 2, interleaved. Default 1 for raw encodings; containers carry their own."""
+    """1 or 2, interleaved. Default 1, or as many as a call has roles. Containers carry their own; of a live call's they are mixed into so many."""
     def __init__(
         self,
         *,

@@ -194,7 +194,7 @@ class AudioFormat(betterproto2.Message):
 
     channels: "int | None" = betterproto2.field(3, betterproto2.TYPE_INT32, optional=True)
     """
-    1 or 2, interleaved. Default 1 for raw encodings; containers carry their own.
+    1 or 2, interleaved. Default 1, or as many as a call has roles. Containers carry their own; of a live call's they are mixed into so many.
     """
 
 
