@@ -98,7 +98,7 @@ class DiarizeService:
         can = self._engine.capabilities
         return api.Opened(
             engine=media_pb2.Engine(name=can.name, version=can.version, model=can.print_model),
-            max_speakers=opening.config.max_speakers,
+            max_speakers=opening.channels if opening.channels > 1 else opening.config.max_speakers,
             identify=opening.config.prints,
             threshold=self._settings.speaker_threshold if opening.config.prints else 0.0,
         )

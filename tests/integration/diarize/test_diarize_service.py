@@ -170,6 +170,7 @@ async def test_of_two_channels_each_is_a_speaker(client: Client, talkers: Talker
         part = slice(int(start * RATE), int(end * RATE))
         both[part, int(name == "rui")] = samples[part]
     found = await client.label(pieces(both.reshape(-1), 0.4), channels=2)
+    assert found.opened.max_speakers == 2
     assert rate_of(found, truth) < 0.1
     assert {(turn.channel, turn.speaker) for turn in found.turns.values()} == {(0, "S1"), (1, "S2")}
     assert len({turn.id for turn in found.turns.values()}) == len(found.turns)
