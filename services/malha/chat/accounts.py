@@ -115,6 +115,8 @@ class Account:
     def __init__(self, books: Books, context: CallContext) -> None:
         self._books = books
         self._context = context
+        self.calls: list[Call] = []
+        """That are over."""
 
     async def reserve(self, deployed: Deployed, prompt_tokens: int, max_tokens: int) -> Hold:
         """Before a call, at most so long. Raises as `Books.reserve`."""
@@ -122,6 +124,7 @@ class Account:
 
     def settle(self, call: Call, hold: Hold) -> None:
         """After a call, however it ended."""
+        self.calls.append(call)
         self._books.settle(self._context, call, hold)
 
 

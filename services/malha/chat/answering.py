@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from malha.chat import metrics
-from malha.chat.accounts import Books, Hold
+from malha.chat.accounts import Account, Books, Hold
 from malha.chat.attempt import Question
 from malha.chat.calls import Call, CallContext, Outcome
 from malha.chat.deployments import Models
@@ -118,8 +118,12 @@ class Answerer:
         """Whether something said earlier could be told to a model at all."""
         return tokens_of(text) <= self._settings.chat_history_tokens
 
+    def account(self, chat: Chatting) -> Account:
+        """Of the calls for one answer."""
+        return self._books.account(chat.context)
+
     async def answer(
-        self, chat: Chatting, instructions: str, context: Sequence[Turn], question: str, exchange: Exchange
+        self, chat: Chatting, instructions: str, context: Sequence[Turn], question: str, exchange: Exchange, account: Account
     ) -> AsyncGenerator[Delta | Told, None]:
         """Deltas of what follows on the beginning that the exchange has, and then one Told. ``context`` and ``question`` are scrubbed.
 
@@ -145,7 +149,7 @@ class Answerer:
             return
         text = ""
         asked = Question(chat.alias, chat.purpose, ask, chat.tenant, chat.max_tokens, chat.timeout_seconds)
-        async with aclosing(self._router.answer(asked, self._books.account(chat.context))) as pieces:
+        async with aclosing(self._router.answer(asked, account)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Delta):
                     text += piece.text

@@ -22,6 +22,7 @@ from malha.chat.settings import ChatSettings
 from malha.chat.status import get_status
 from malha.runtime import logs
 from malha.runtime.auth import Principal
+from malha.runtime.durations import seconds
 from malha.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from malha.runtime.logs import Event
 from malha.runtime.rpc import StreamMethod, UnaryMethod
@@ -146,7 +147,7 @@ class ChatService:
             max_tokens=given.max_tokens if given.HasField("max_tokens") else None,
             schema=parse_schema(opening.response_schema),
             prompt_version=opening.prompt_version,
-            timeout_seconds=opening.timeout.ToTimedelta().total_seconds() if opening.HasField("timeout") else None,
+            timeout_seconds=seconds(opening.timeout) if opening.HasField("timeout") else None,
             cache_ttl=opening.cache_ttl.ToTimedelta() if opening.HasField("cache_ttl") else None,
             session_id=uuid.UUID(opening.session_id) if opening.session_id else None,
             language=opening.language,

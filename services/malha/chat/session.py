@@ -12,6 +12,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 
 from malha.api.chat.v1 import chat_pb2 as api
+from malha.chat.accounts import Account
 from malha.chat.answering import Answerer, Chatting, Told
 from malha.chat.engine import Role, Source, Turn
 from malha.chat.engines.extractive import quoted
@@ -68,6 +69,7 @@ class _Underway:
     """An answer that is being given. Times by the monotonic clock."""
 
     began: float
+    account: Account
     exchange: Exchange = field(default_factory=Exchange)
     text: str = ""
     """All of it, what was given before included."""
@@ -179,7 +181,7 @@ class Session:
 
     async def _answer_one(self, said: _Said) -> None:
         """One answer, to its `message_end`, however it ends."""
-        underway = _Underway(monotonic())
+        underway = _Underway(monotonic(), self._answerer.account(self._chat))
         self._answerer.check_fits(self._chat, said.turn.text + said.received)
         question = await self._answerer.scrub(self._chat, said.turn.text)
         received = await self._answerer.scrub_answer(self._chat, said.received)
@@ -211,7 +213,7 @@ class Session:
             finish_reason, reason = ENDS["length"] if exchange.cut else ("stop", "")
             underway.told = Told(Answer("", self._model, "", finish_reason, reason))
             return
-        pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question, exchange)
+        pieces = self._answerer.answer(self._chat, self._instructions, tuple(self._context), question, exchange, underway.account)
         async with aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Told):
@@ -262,6 +264,8 @@ class Session:
             end.reason = "" if reason == _CANCELLED else reason
             made = underway.text[len(underway.exchange.begun) :]
             end.completion_tokens = tokens_of(made) if made else 0
+            if calls := underway.account.calls:
+                end.prompt_tokens, end.cost = calls[-1].prompt_tokens, sum(call.cost for call in calls)
             return end
         answer: Answer = told.answer
         end.model, end.engine = answer.model, answer.engine

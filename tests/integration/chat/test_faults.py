@@ -171,6 +171,16 @@ async def test_the_deadline_is_shared_by_the_chain(serving: Any, model: FakeOpen
         await talk.finish()
 
 
+async def test_the_shortest_timeout_is_one(serving: Any, model: FakeOpenAI) -> None:
+    async with serving(model, ONE) as place:
+        talk = place.talk()
+        await talk._call.write(chat_pb2.ChatRequest(open=chat_pb2.Open(timeout={"nanos": 1})))
+        await talk.read()
+        _, end = await talk.ask("Oi")
+        assert (end.engine, end.degraded) == ("extractive", True)
+        await talk.finish()
+
+
 async def test_a_breaker_opens_and_one_probe_closes_it(serving: Any, model: FakeOpenAI) -> None:
     model.otherwise = BROKEN
     async with serving(model, ONE) as place:

@@ -185,6 +185,22 @@ async def test_each_call_of_a_model_has_a_row(serving: Any, model: FakeOpenAI, d
         assert 0 < second["first_token_seconds"] <= second["latency_seconds"]
 
 
+async def test_what_a_cancelled_answer_cost_is_told_as_it_is_kept(serving: Any, model: FakeOpenAI, database: Database) -> None:
+    model.otherwise = Fault(between_tokens_seconds=0.05, answer=lambda _: "palavra " * 400)
+    async with serving(model, PRICED, database) as place:
+        talk = place.talk()
+        await talk.open()
+        await talk.say("Conte")
+        await talk.read()
+        await talk.cancel_answer()
+        _, end = await talk.answer()
+        await talk.finish()
+        [kept] = await rows_of(place, "SELECT status, input_tokens, cost FROM ai_call", 1)
+        assert kept["status"] == end.finish_reason == "cancelled"
+        assert (end.prompt_tokens, end.cost) == (kept["input_tokens"], pytest.approx(float(kept["cost"])))
+        assert end.cost > 0
+
+
 FIGURES: dict[str, dict[str, str]] = {
     "ai_calls_total": {"model": "paid", "outcome": "ok"},
     "malha_ai_cost_total": {"model": "paid"},
