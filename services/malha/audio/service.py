@@ -13,6 +13,7 @@ from malha.audio.call import Call, CallConfig
 from malha.audio.call_factory import NOT_IN_THIS_VERSION, CallFactory
 from malha.audio.call_store import CallStore
 from malha.audio.events import Opened, Warned
+from malha.audio.formats.base import RAW_ENCODINGS
 from malha.audio.messages import FEEDBACK_ACTIONS, call_config, opened_message
 from malha.audio.places import Places
 from malha.audio.progress import Progress
@@ -139,7 +140,8 @@ class AudioStreamService:
             raise FailedPrecondition("an upload cannot be resumed: send it again", reason="NOT_RESUMABLE")
         progress = Progress.of(resumed.columns)
         if progress is not None and asked.HasField("have_from"):
-            progress = progress.starting_at(asked.have_from, asked.have_from_frame)
+            raw = config.encoding in RAW_ENCODINGS
+            progress = progress.starting_at(asked.have_from, asked.have_from if raw else asked.have_from_frame)
         call = await self._calls.make(stream, opening, config, teller, progress, held.epoch)
         if resumed.over:
             await self._tell_rest(call, config, teller, resumed)

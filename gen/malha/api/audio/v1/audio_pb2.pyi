@@ -645,7 +645,7 @@ class Resume(_message.Message):
     have_from: _builtins.int
     """Where the audio begins that the caller still has: its last `ack.keep_from`. Unset: it keeps none, and will send what comes from now on."""
     have_from_frame: _builtins.int
-    """The `ack.keep_from_frame` that came with it."""
+    """The `ack.keep_from_frame` that came with it. Of raw audio it need not be told."""
     def __init__(
         self,
         *,

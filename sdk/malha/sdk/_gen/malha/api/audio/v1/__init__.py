@@ -685,7 +685,7 @@ class Resume(betterproto2.Message):
 
     have_from_frame: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
     """
-    The `ack.keep_from_frame` that came with it.
+    The `ack.keep_from_frame` that came with it. Of raw audio it need not be told.
     """
 
 
