@@ -1,6 +1,7 @@
 """Words as stems, for comparing what was said with what is looked for."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
@@ -32,7 +33,7 @@ def stems(text: str, language: str, *, stop_words: bool = True) -> list[str]:
     """
     code = primary(language)
     known = FUNCTION_WORDS.get(code, frozenset()) if not stop_words else frozenset()
-    found = (word[:_LONGEST_WORD].lower().replace("\u2019", "'") for word in _WORD.findall(text))
+    found = (word[:_LONGEST_WORD].lower().replace("\u2019", "'") for word in _WORD.findall(unicodedata.normalize("NFC", text)))
     if known:
         found = (word for word in found if fold(word) not in known)
     return [word if word[0].isdigit() else _stem(word, code) for word in found]

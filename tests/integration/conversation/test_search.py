@@ -45,6 +45,13 @@ async def test_all_words_and_the_beginning_of_the_last(caller: Any, way: str) ->
     assert await found(caller, "inexistente") == []
 
 
+async def test_accents_are_found_however_they_are_written(caller: Any, way: str) -> None:
+    await begin(caller, "composed", 1, "Minha ligação caiu.")
+    await begin(caller, "decomposed", 2, "Minha ligac\u0327a\u0303o caiu.")
+    for query in ("ligação", "ligac\u0327a\u0303o", "liga\u00e7", "ligação caiu", "caiu ligac\u0327"):
+        assert await found(caller, query) == ["decomposed", "composed"], query
+
+
 async def test_matches_tell_where_the_words_are(caller: Any, way: str) -> None:
     long = "palavra " * 60 + "boleto vencido " + "depois " * 60
     await begin(caller, "a", 1, "Bom dia.", long, "outro boleto", "boleto", "boleto de novo")

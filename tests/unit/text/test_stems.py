@@ -9,7 +9,7 @@ from malha.text.stems import stems
     ("language", "forms"),
     [
         ("pt-BR", "cancelamento cancelar cancelei Cancelando"),
-        ("pt", "reclamação reclamações reclamacao reclamacoes"),
+        ("pt", "reclamação reclamações reclamacao reclamacoes reclamac\u0327a\u0303o"),
         ("es", "cancelación cancelacion cancelar cancelando"),
         ("es-MX", "factura facturas"),
         ("en", "cancel cancelled cancelling"),

@@ -4,6 +4,7 @@ Words that stand in many conversations are found soon by going through the newes
 rarer, and the index finds all their places at once. Should that be too many places after all, the rest of the conversations is gone through.
 """
 
+import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,8 +80,15 @@ class Found:
 
 def query_of(words: str) -> str:
     """For `QUERY`: all the words, of the last one the beginning. Empty: there is none among them."""
-    quoted = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in storable(words).split() if any(map(str.isalnum, word))]
-    return " & ".join(quoted) + ":*" if quoted else ""
+    wanted = [word for word in storable(words).split() if any(map(str.isalnum, word))]
+    return " & ".join(_written(word, ":*" if number == len(wanted) else "") for number, word in enumerate(wanted, 1))
+
+
+def _written(word: str, end: str) -> str:
+    """A word as it may stand in a text: with its accents in the letters (NFC), or behind them (NFD)."""
+    forms = dict.fromkeys(unicodedata.normalize(form, word) for form in ("NFC", "NFD"))
+    quoted = ["'" + form.replace("\\", "\\\\").replace("'", "''") + "'" + end for form in forms]
+    return quoted[0] if len(quoted) == 1 else f"({' | '.join(quoted)})"
 
 
 async def search(connection: Connection, words: str, after: Place | None, most: int) -> list[Found]:
