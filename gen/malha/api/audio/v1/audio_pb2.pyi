@@ -401,7 +401,9 @@ class Audio(_message.Message):
     content: _builtins.bytes
     """The bytes; for raw encodings whole frames only."""
     position: _builtins.int
-    """Where it begins: frames (samples per channel) for raw encodings, bytes for containers. Unset: right after the last."""
+    """Where it begins: frames (samples per channel) for raw encodings, bytes for containers. Unset: right after the last.
+    Refused beyond 2^50 (INVALID_POSITION): it is no position of a call.
+    """
     def __init__(
         self,
         *,

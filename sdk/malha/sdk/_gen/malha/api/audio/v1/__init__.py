@@ -215,6 +215,7 @@ class Audio(betterproto2.Message):
     position: "int | None" = betterproto2.field(2, betterproto2.TYPE_UINT64, optional=True)
     """
     Where it begins: frames (samples per channel) for raw encodings, bytes for containers. Unset: right after the last.
+    Refused beyond 2^50 (INVALID_POSITION): it is no position of a call.
     """
 
 
