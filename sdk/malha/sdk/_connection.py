@@ -7,7 +7,7 @@ from typing import TypeVar
 import betterproto2
 import grpc
 
-from malha.sdk._rpc import Rpc
+from malha.sdk._rpc import Rpc, being_cancelled
 from malha.sdk._settings import Settings
 from malha.sdk._status import error_from
 from malha.sdk.errors import AlreadyClosed
@@ -52,6 +52,10 @@ class Connection:
                 wait = next(waits, None)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or wait is None or wait > left:
                     raise error_from(error, self.target) from error
+            except asyncio.CancelledError:
+                if not self._closed or being_cancelled():
+                    raise
+                raise AlreadyClosed("the client was closed before the answer came") from None
             await asyncio.sleep(wait)
 
     def stream(self, method: str, metadata: Metadata = ()) -> Rpc:

@@ -48,6 +48,7 @@ class EventStream(ABC, Generic[EventT]):
         self._helpers: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._left = False
+        self._cut = False
         self._over = False
         self._entered = False
 
@@ -102,9 +103,10 @@ class EventStream(ABC, Generic[EventT]):
             return
         self._left = True
         if self._rpc is None:
-            self._end(None)
+            self._cut_off()
             return
-        self._stop()
+        if not self._over:  # else the reader only waits for the writer
+            self._stop()
         self._tasks[0].cancel()
 
     def _stop(self) -> None:
@@ -157,7 +159,7 @@ class EventStream(ABC, Generic[EventT]):
         writer.cancel()
         await asyncio.wait((writer,))
         if self._left:
-            self._end(None)
+            self._cut_off()
         else:
             self._events.put_nowait(_End(error))
 
@@ -185,10 +187,11 @@ class EventStream(ABC, Generic[EventT]):
                 self._room.clear()
                 await self._room.wait()
 
-    def _end(self, error: BaseException | None) -> None:
+    def _cut_off(self) -> None:
+        self._cut = True
         while not self._events.empty():
             self._events.get_nowait()
-        self._events.put_nowait(_End(error))
+        self._events.put_nowait(_End(None))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task beside reader and writer, awaited by ``aclose``. That the call ended under it is no error of its own."""
@@ -212,6 +215,17 @@ class EventStream(ABC, Generic[EventT]):
             await asyncio.shield(self._spawn(work))
         except CallOver:
             raise AlreadyClosed("the call is over") from None
+
+
+async def all_of(stream: EventStream[EventT]) -> AsyncIterator[EventT]:
+    """All events, for a result that is told whole: closing the stream, or its client, ends an iteration as if that were all.
+
+    Raises AlreadyClosed then, and what the stream raises.
+    """
+    async for event in stream:
+        yield event
+    if stream._cut:  # noqa: SLF001 - one module
+        raise AlreadyClosed("the call was closed before its end")
 
 
 class _OwningIterator(Generic[EventT]):

@@ -14,7 +14,7 @@ from malha.sdk._call_settings import check_choice
 from malha.sdk._connection import Connection
 from malha.sdk._convert import seconds
 from malha.sdk._gen.malha.api.chat import v1 as chat
-from malha.sdk._stream import EventStream
+from malha.sdk._stream import EventStream, all_of
 from malha.sdk._uuid7 import uuid7
 from malha.sdk.errors import DeadlineExceeded, FailedPrecondition, MalhaError, QuotaExceeded, ServerError, Unavailable
 
@@ -238,7 +238,7 @@ class ChatStream(AskingStream[ChatDelta | ChatAnswer]):
 async def gather(stream: ChatStream) -> ChatAnswer:
     """The whole answer. Raises what the stream raises, and the error of an answer that is none or not whole."""
     answer: ChatAnswer | None = None
-    async for event in stream:
+    async for event in all_of(stream):
         if isinstance(event, ChatAnswer):
             answer = event
     if answer is None:

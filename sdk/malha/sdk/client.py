@@ -18,7 +18,7 @@ from malha.sdk._resumption import ResumePoint
 from malha.sdk._settings import resolve
 from malha.sdk._source import AudioInput, AudioSource, head_of, is_whole, size_of
 from malha.sdk._speaking import Speaking
-from malha.sdk._stream import EventStream
+from malha.sdk._stream import EventStream, all_of
 from malha.sdk._unsaved import UnsavedAudio
 from malha.sdk.errors import InvalidRequest
 from malha.sdk.events import Role
@@ -213,7 +213,7 @@ class Malha(Chatting, Advising, Speaking, Diarizing, Reading):
         size = size_of(audio)
         on_sent = None if progress is None else lambda sent: progress(sent, size)
         async with LiveCall(self._connection, settings, _input(audio, settings), self._streams, on_sent) as call:
-            return await transcription.gather(call)
+            return await transcription.gather(all_of(call))
 
     async def models(self) -> tuple[catalog.Model, ...]:
         """The recogniser's loaded models, the default first. Raises MalhaError."""

@@ -14,7 +14,7 @@ from malha.sdk._format import Format
 from malha.sdk._gen.malha.api.diarize import v1 as api
 from malha.sdk._pages import all_pages
 from malha.sdk._source import AudioInput
-from malha.sdk._stream import EventStream
+from malha.sdk._stream import EventStream, all_of
 from malha.sdk.errors import InvalidRequest, ServerError
 from malha.sdk.events import Engine
 
@@ -163,7 +163,7 @@ async def gather(stream: DiarizationStream) -> Diarization:
     """Take a whole stream. Raises what it raises."""
     turns: dict[int, Turn] = {}
     matches: dict[str, SpeakerMatch] = {}
-    async for event in stream:
+    async for event in all_of(stream):
         if isinstance(event, SpeakerMatch):
             matches[event.speaker] = event
         elif event.speaker:

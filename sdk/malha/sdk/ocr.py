@@ -11,7 +11,7 @@ from malha.sdk._connection import Connection
 from malha.sdk._convert import engine_from
 from malha.sdk._gen.malha.api.ocr import v1 as ocr
 from malha.sdk._source import AudioInput, AudioSource
-from malha.sdk._stream import EventStream
+from malha.sdk._stream import EventStream, all_of
 from malha.sdk.events import Engine
 
 __all__ = ["DocumentSource", "DocumentText", "Page", "PageBlock", "PageBox", "PageFailure", "PageLine", "PageOrigin", "PageStream"]
@@ -150,7 +150,7 @@ class PageStream(ClosingStream[Page]):
 
     async def whole(self) -> DocumentText:
         """All pages that are left. Raises what the iteration raises."""
-        pages = tuple([page async for page in self])
+        pages = tuple([page async for page in all_of(self)])
         return DocumentText(pages, self.media_type, self.page_count, self.engine, self.scrubbed)
 
     @property

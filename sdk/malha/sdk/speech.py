@@ -15,7 +15,7 @@ from malha.sdk._format import make_format
 from malha.sdk._gen.malha.api.common import v1 as common
 from malha.sdk._gen.malha.api.synthesize import v1 as synthesize
 from malha.sdk._source import items_of
-from malha.sdk._stream import EventStream
+from malha.sdk._stream import EventStream, all_of
 from malha.sdk._wav import wav_of
 from malha.sdk.chat import ChatAnswer, ChatDelta
 from malha.sdk.errors import InvalidRequest
@@ -236,7 +236,7 @@ async def gather(stream: SpeechStream) -> Speech:
     pcm = bytearray()
     marks: list[Mark] = []
     sample_rate = 0
-    async for chunk in stream:
+    async for chunk in all_of(stream):
         pcm += chunk.audio
         marks += chunk.marks
         sample_rate = chunk.sample_rate

@@ -5,6 +5,7 @@ called in the loop's thread: neither may call this client's methods, which wait 
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import threading
@@ -50,24 +51,30 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._submitting = threading.Lock()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="malha-sync", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout_seconds: float | None = None) -> T:
         """Wait for ``work`` in the loop. An interrupt (Ctrl-C) cancels it. Raises TimeoutError, and what ``work`` raises."""
-        if not self._thread.is_alive() or threading.current_thread() is self._thread:
-            work.close()
-            raise AlreadyClosed("the client is closed, or was used from within its own loop (a progress callback)")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._submitting:
+            if self._stopped or not self._thread.is_alive() or threading.current_thread() is self._thread:
+                work.close()
+                raise AlreadyClosed("the client is closed, or was used from within its own loop (a progress callback)")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(timeout_seconds)
+        except concurrent.futures.CancelledError:
+            raise AlreadyClosed("the client was closed meanwhile") from None
         except BaseException:
             future.cancel()
             raise
 
     def stop(self) -> None:
-        """End the thread; at most 5 s, and never from within it."""
-        with contextlib.suppress(RuntimeError):  # closed already
+        """End the thread, and what still runs in it; at most 5 s, and never from within it."""
+        with self._submitting, contextlib.suppress(RuntimeError):  # closed already
+            self._stopped = True
             self._loop.call_soon_threadsafe(self._loop.stop)
         if threading.current_thread() is not self._thread:
             self._thread.join(_END_SECONDS)
@@ -77,8 +84,15 @@ class _LoopThread:
         try:
             self._loop.run_forever()
         finally:
+            self._loop.run_until_complete(_cancel_all(asyncio.all_tasks(self._loop)))  # threads may wait for them
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
+
+
+async def _cancel_all(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _blocking(method: Callable[Concatenate[Malha, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate["MalhaSync", P], T]:

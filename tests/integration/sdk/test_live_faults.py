@@ -146,6 +146,81 @@ async def test_closing_the_client_ends_its_calls():
             await anext(malha.live(microphone()))
 
 
+@pytest.mark.parametrize("what", ["transcribe", "diarize", "read", "synthesize"])
+async def test_closing_the_client_ends_what_is_told_whole_as_an_error(what):
+    """And not as a result that has only what came until then."""
+    async with serving() as server:
+        malha = Malha(server.target, TOKEN)
+
+        async def whole():
+            return await getattr(malha, what)(endless())
+
+        async def endless():
+            yield "Once upon a time. " if what == "synthesize" else SECOND
+            begun.set()
+            await asyncio.Event().wait()
+
+        begun = asyncio.Event()
+        task = asyncio.create_task(whole())
+        await within(begun.wait())
+        await malha.close()
+        with pytest.raises(AlreadyClosed):
+            await within(task)
+
+
+async def test_closing_the_client_is_told_to_who_waits_for_an_answer():
+    """Not as a cancellation, which nobody asked for."""
+
+    async def mute(_, writer):
+        reached.set()
+        await closing.wait()
+        writer.close()
+
+    reached, closing = asyncio.Event(), asyncio.Event()
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    malha = Malha(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", TOKEN)
+    task = asyncio.create_task(malha.models())
+    try:
+        await within(reached.wait())
+        await malha.close()
+        with pytest.raises(AlreadyClosed):
+            await within(task)
+    finally:
+        closing.set()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_closing_the_client_does_not_wait_for_a_call_that_ends_meanwhile():
+    """Its audio is still being closed, which may take its time."""
+
+    async def slow_to_close():
+        try:
+            yield SECOND
+            await asyncio.Event().wait()
+        finally:
+            closing.set()
+            await let_go.wait()
+
+    async def ends(call):
+        await call.read()
+        await call.opened()
+        await call.read()
+        await call.close()
+
+    closing, let_go = asyncio.Event(), asyncio.Event()
+    async with serving(ends) as server:
+        malha = Malha(server.target, TOKEN)
+        told = []
+        task = asyncio.create_task(collect(malha.live(slow_to_close()), told))
+        await within(closing.wait())
+        leaving = asyncio.create_task(malha.close())
+        await asyncio.sleep(0)
+        let_go.set()
+        await within(leaving)
+        await within(task)
+
+
 async def test_no_task_is_left_behind():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         before = len(asyncio.all_tasks())

@@ -1,5 +1,6 @@
 """The client without await, against a server in a loop of another thread."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -169,6 +170,29 @@ def test_the_thread_ends_with_the_client(program):
         client.models()
     with pytest.raises(AlreadyClosed):
         list(client.live([SECOND]))
+
+
+@pytest.mark.parametrize("waits", ["for a file", "for a server"])
+def test_closing_lets_go_of_the_threads_that_wait(waits, program, tmp_path):
+    fifo = tmp_path / "nobody-writes.wav"
+    os.mkfifo(fifo)
+    client = MalhaSync(program, TOKEN)
+
+    def wait():
+        with contextlib.suppress(AlreadyClosed):
+            while True:
+                client.diarize(fifo) if waits == "for a file" else client.health()
+
+    waiting = [threading.Thread(target=wait, daemon=True) for _ in range(1 if waits == "for a file" else 8)]
+    for thread in waiting:
+        thread.start()
+    time.sleep(0.2)
+    client.close()
+    for thread in waiting:
+        thread.join(10)
+    with contextlib.suppress(OSError):  # nobody reads any more
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    assert not any(thread.is_alive() for thread in waiting)
 
 
 def test_a_forgotten_client_is_closed(program):
