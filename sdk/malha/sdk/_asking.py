@@ -19,6 +19,7 @@ from malha.sdk._resumption import Setback, may_resume, was_cut
 from malha.sdk._rpc import CallOver, Rpc
 from malha.sdk._status import error_from
 from malha.sdk._stream import EventStream, EventT
+from malha.sdk._wire import serialised
 from malha.sdk.errors import MalhaError, ServerError, Unavailable
 
 _ATTEMPT_SECONDS = 20.0
@@ -53,7 +54,7 @@ class AskingStream(ClosingStream[EventT]):
 
     async def _ask(self, rpc: Rpc, requests: Sequence[betterproto2.Message]) -> None:
         for request in requests:
-            await rpc.write(bytes(request))
+            await rpc.write(serialised(request))
             self._reached = True
         await rpc.half_close()
 

@@ -10,6 +10,7 @@ import grpc
 from malha.sdk._rpc import Rpc, being_cancelled
 from malha.sdk._settings import Settings
 from malha.sdk._status import error_from
+from malha.sdk._wire import serialised
 from malha.sdk.errors import AlreadyClosed
 
 ResponseT = TypeVar("ResponseT", bound=betterproto2.Message)
@@ -42,12 +43,13 @@ class Connection:
     async def unary(self, method: str, request: betterproto2.Message, response: type[ResponseT], *, idempotent: bool = True) -> ResponseT:
         """One call; ``idempotent``: it may be sent again where the server was away. Raises MalhaError."""
         call = self._open().unary_unary(method, None, None)
+        content = serialised(request)
         deadline = asyncio.get_running_loop().time() + self._settings.timeout_seconds
         waits = iter(_RETRY_WAITS_SECONDS if idempotent else ())
         while True:
             left = deadline - asyncio.get_running_loop().time()
             try:
-                return response.parse(await call(bytes(request), timeout=left, metadata=self._metadata()))
+                return response.parse(await call(content, timeout=left, metadata=self._metadata()))
             except grpc.aio.AioRpcError as error:
                 wait = next(waits, None)
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or wait is None or wait > left:

@@ -8,7 +8,7 @@ from malha.sdk._controls import Controls
 from malha.sdk._format import Format
 from malha.sdk._gen.malha.api.audio import v1 as audio
 from malha.sdk._unsaved import UnsavedAudio, UnsavedBuffer
-from malha.sdk._wire import audio_request
+from malha.sdk._wire import audio_request, serialised
 
 _FINISH = bytes(audio.StreamRequest(finish=audio.Finish()))
 
@@ -40,8 +40,9 @@ class Kept:
 
     def add_control(self, position: int, request: audio.StreamRequest) -> bytes:
         """A control or feedback, said after the audio before ``position``."""
+        content = serialised(request)
         self._controls.add(position, request)
-        return bytes(request)
+        return content
 
     def finish(self) -> bytes:
         self.finished = True
@@ -66,4 +67,4 @@ class Kept:
         where = self.audio.needed_from if self._keeps else None
         frame = self.audio.needed_from_frame if self._keeps else 0
         resume = audio.Resume(token=token, after_seq=after_seq, have_from=where, have_from_frame=frame)
-        return bytes(audio.StreamRequest(resume=resume))
+        return serialised(audio.StreamRequest(resume=resume))

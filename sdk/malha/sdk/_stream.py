@@ -21,6 +21,7 @@ import betterproto2
 import grpc
 
 from malha.sdk._rpc import CallOver, Rpc
+from malha.sdk._wire import serialised
 from malha.sdk.errors import AlreadyClosed, ServerError
 
 EventT = TypeVar("EventT")
@@ -127,7 +128,7 @@ class EventStream(ABC, Generic[EventT]):
         """Send one request; one at a time. Cancelling it cancels the call. Raises CallOver."""
         if self._rpc is None or self._left or self._over:
             raise CallOver
-        await self._rpc.write(request if isinstance(request, bytes) else bytes(request))
+        await self._rpc.write(request if isinstance(request, bytes) else serialised(request))
 
     async def _half_close(self) -> None:
         """Tell the server that nothing follows."""

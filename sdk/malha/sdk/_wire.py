@@ -1,12 +1,25 @@
-"""The one message that is written by hand: a piece of audio.
+"""Messages as bytes, and the one that is written by hand: a piece of audio.
 
 It is nearly all a call sends. betterproto2 takes 54 us for it where these lines take 2 (a tenth of a core at 200 calls), and it changes the
 process-wide warning filters while it does, which other threads see.
 """
 
+import betterproto2
+
+from malha.sdk.errors import InvalidRequest
+
 _REQUEST_AUDIO = b"\x12"  # StreamRequest.audio = 2, length-delimited
 _AUDIO_CONTENT = b"\x0a"  # Audio.content = 1, length-delimited
 _AUDIO_POSITION = b"\x10"  # Audio.position = 2, varint
+
+
+def serialised(message: betterproto2.Message) -> bytes:
+    """Raises InvalidRequest for text that cannot be sent."""
+    try:
+        return bytes(message)
+    except UnicodeEncodeError:
+        text = "a text has half a surrogate pair, which is no character: was it read from bytes that are not UTF-8?"
+        raise InvalidRequest(text, reason="TEXT_MALFORMED") from None
 
 
 def audio_request(position: int, content: bytes) -> bytes:

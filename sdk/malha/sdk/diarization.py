@@ -22,6 +22,8 @@ __all__ = ["Diarization", "DiarizationEvent", "DiarizationStream", "EnrolledSpea
 
 _SERVICE = "/malha.api.diarize.v1.DiarizeService"
 _PAGE = 1000
+_MOST_BYTES = 262_144
+"""Of audio in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,9 @@ class DiarizationStream(ClosingStream[DiarizationEvent]):
                 content = rest + piece
                 whole = len(content) // frame * frame
                 content, rest = content[:whole], content[whole:]
-                if content:
-                    await self._write(api.DiarizeRequest(audio=api.Audio(content=content)))
+                most = _MOST_BYTES // frame * frame
+                for start in range(0, len(content), most):
+                    await self._write(api.DiarizeRequest(audio=api.Audio(content=content[start : start + most])))
         if rest:
             raise InvalidRequest("the audio ends inside a frame", reason="PARTIAL_FRAME")
         await self._write(api.DiarizeRequest(finish=api.Finish()))

@@ -33,6 +33,8 @@ TextSource = str | AsyncIterable[TextPiece] | Iterable[TextPiece]
 """A text, or its pieces as they come; a sentence may come in several."""
 
 _MOST_CHARACTERS = 4_000
+_END = object()
+"""After the last piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +220,10 @@ async def _texts(pieces: AsyncIterator[TextPiece], pause_seconds: float | None) 
         finally:
             coming.cancel()
             await asyncio.wait({coming})  # an iterator that is still asked cannot be closed
-        if piece is None:
+        if piece is _END:
             return
+        if not isinstance(piece, TextPiece):
+            raise TypeError(f"text comes as str, not as {type(piece).__name__}")
         if isinstance(piece, ChatAnswer):
             yield "" if delta else piece.text
         else:
@@ -227,8 +231,8 @@ async def _texts(pieces: AsyncIterator[TextPiece], pause_seconds: float | None) 
             yield piece if isinstance(piece, str) else piece.text
 
 
-async def _next(pieces: AsyncIterator[TextPiece]) -> TextPiece | None:
-    return await anext(pieces, None)
+async def _next(pieces: AsyncIterator[object]) -> object:
+    return await anext(pieces, _END)
 
 
 async def gather(stream: SpeechStream) -> Speech:

@@ -60,6 +60,13 @@ async def test_turns_as_they_are_heard(place: tuple[str, str]) -> None:
     assert [event.all for event in events if isinstance(event, SpeakerMatch)] == [{}]
 
 
+async def test_a_chunk_of_any_size_is_taken(place: tuple[str, str]) -> None:
+    async with Malha(*place) as malha:
+        stream = malha.diarize_live([pause(150.0).tobytes()])
+        assert [event async for event in stream]
+    assert stream.duration_seconds == pytest.approx(150.0)
+
+
 async def test_what_cannot_be_sent_is_refused_here(place: tuple[str, str]) -> None:
     async with Malha(*place) as malha:
         with pytest.raises(InvalidRequest):

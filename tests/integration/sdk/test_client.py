@@ -229,6 +229,26 @@ async def test_an_error_of_the_text_comes_back():
             await malha.synthesize(broken(), language="en")
 
 
+@pytest.mark.parametrize("piece", [b"bytes", 5, None])
+async def test_text_of_the_wrong_type_comes_back_as_a_type_error(piece):
+    """None too, which chunks of OpenAI's client hold: it does not end the text."""
+    async with serving() as server, Malha(server.target, TOKEN) as malha:
+        with pytest.raises(TypeError, match=f"not as {type(piece).__name__}"):
+            await malha.synthesize(iter(["Bom dia. ", piece, "E mais."]), language="pt")
+
+
+async def test_text_that_cannot_be_sent_is_refused_without_showing_it():
+    """As Python makes it of an argument or a file that is not UTF-8."""
+    text = b"caf\xe9 secreto".decode("utf-8", "surrogateescape")
+    async with serving() as server, Malha(server.target, TOKEN) as malha:
+        for asked in (malha.synthesize(text, language="pt"), malha.complete(text), malha.voices(text)):
+            with pytest.raises(InvalidRequest, match="not UTF-8") as refused:
+                await asked
+            assert refused.value.reason == "TEXT_MALFORMED"
+            assert refused.value.__suppress_context__
+            assert "secreto" not in str(refused.value)
+
+
 async def test_what_a_server_has():
     async with serving() as server, Malha(server.target, TOKEN) as malha:
         assert await malha.models() == (Model("tiny", ENGINE, ("en",)),)

@@ -245,6 +245,7 @@ async def test_controls_apply_where_they_are_said():
         lambda call: call.mute(2),
         lambda call: call.feedback("i", "liked"),
         lambda call: call.feedback("", "used"),
+        lambda call: call.feedback("\udce9", "used"),
     ],
 )
 async def test_a_wrong_control_does_not_harm_the_call(control):
