@@ -1,5 +1,6 @@
 """What the program prints, and how it fails: data on standard output, all else on standard error."""
 
+import io
 import json
 import os
 import sys
@@ -14,12 +15,22 @@ EXIT_CONFIGURATION = 78
 
 def print_json(data: Any) -> None:
     """A JSON document; on one line where a program reads it."""
-    print(json.dumps(data, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None), flush=True)
+    print(json.dumps(data, ensure_ascii=not _in_utf8(), indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
 def print_json_line(data: Any) -> None:
     """One of many JSON objects."""
-    print(json.dumps(data, ensure_ascii=False), flush=True)
+    print(json.dumps(data, ensure_ascii=not _in_utf8()), flush=True)
+
+
+def print_anything() -> None:
+    """Whatever standard output's encoding lacks is printed as Python escapes it, which JSON reads too: a file's name may not be UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _in_utf8() -> bool:
+    return sys.stdout.encoding.lower().replace("-", "") == "utf8"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

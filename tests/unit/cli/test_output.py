@@ -1,3 +1,8 @@
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from malha.cli.output import counted, print_table
@@ -21,3 +26,16 @@ def test_a_cell_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("count", "text"), [(0, "0 days"), (1, "1 day"), (2, "2 days")])
 def test_counts_agree_with_their_noun(count: int, text: str) -> None:
     assert counted(count, "day") == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_what_the_encoding_lacks_is_printed_all_the_same(encoding: str) -> None:
+    """A result is not lost by a file's name, which Python has with a half of a surrogate pair where it is not UTF-8."""
+    data = {"file": os.fsdecode(b"caf\xe9.png"), "text": "caf\u00e9 \u2022 \U0001f600 \u0645"}
+    program = f"from malha.cli.output import *\nprint_anything()\nprint_json({data!a})\nprint_json_line({data!a})\nprint({data!a}['file'])"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    *documents, name = done.stdout.splitlines()
+    assert [json.loads(document) for document in documents] == [data, data]
+    assert name == b"caf\\udce9.png"
