@@ -34,6 +34,7 @@ class Connection:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     @property
@@ -74,8 +75,11 @@ class Connection:
     def _open(self) -> grpc.aio.Channel:
         if self._closed:
             raise AlreadyClosed("the client is closed")
+        loop = asyncio.get_running_loop()
         if self._channel is None:
-            self._channel = self._connect()
+            self._channel, self._loop = self._connect(), loop
+        if self._loop is not loop:
+            raise RuntimeError("the client belongs to another event loop, that of its first call: make one for each loop")
         return self._channel
 
     def _connect(self) -> grpc.aio.Channel:

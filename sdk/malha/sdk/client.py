@@ -40,7 +40,8 @@ class Malha(Chatting, Advising, Speaking, Diarizing, Reading):
     ``ca`` is a PEM file of the authority that signed the server's certificate, and implies ``tls``. ``timeout_seconds`` bounds the unary
     calls (``models``, ``voices``, ``health``); streams have no deadline.
 
-    Used by one event loop. Nothing connects before the first call. Raises TokenMissing, InvalidRequest, and OSError for ``ca``.
+    Used by one event loop, that of its first call (RuntimeError elsewhere), and never after a fork: gRPC does not survive it. Nothing connects
+    before the first call. Raises TokenMissing, InvalidRequest, and OSError for ``ca``.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """The same client without ``await``: one event loop in a daemon thread of its own, and plain iterators.
 
 Works in scripts, in a REPL and from several threads. Audio given as a blocking iterable is taken in a thread of its own, and ``progress`` is
-called in the loop's thread: neither may call this client's methods, which wait for that thread.
+called in the loop's thread: neither may call this client's methods, which wait for that thread. After a fork neither a client of the parent
+works nor, once the parent has used one, a new one: gRPC does not survive it. Start processes by ``spawn``.
 """
 
 import asyncio
@@ -86,7 +87,12 @@ class _LoopThread:
         finally:
             self._loop.run_until_complete(_cancel_all(asyncio.all_tasks(self._loop)))  # threads may wait for them
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.call_soon_threadsafe = _forget  # type: ignore[method-assign]
             self._loop.close()
+
+
+def _forget(*_: object, **__: object) -> Any:
+    """Of calls that were cancelled gRPC tells a loop also when it is closed; another client's loop would print each such error."""
 
 
 async def _cancel_all(tasks: set[asyncio.Task[Any]]) -> None:

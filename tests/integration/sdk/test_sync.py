@@ -246,6 +246,31 @@ threads = [Thread(target=work, args=(client,)) for client in (malha, other)]
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_what_grpc_tells_after_the_end_is_no_error(program):
+    """It tells a loop of the end of calls that were cancelled, sooner or later; another client's loop would print the error."""
+    client = MalhaSync(program, TOKEN)
+    assert client.models()
+    client.close()
+    loop = client._thread._loop
+    assert loop.is_closed()
+    loop.call_soon_threadsafe(print)
+
+
+def test_a_client_is_of_one_loop(program):
+    script = f"""
+import asyncio
+client = Malha({program!r}, {TOKEN!r})
+async def first(): return len(await client.models())
+async def second(): return [event async for event in client.live([SECOND])]
+print(asyncio.run(first()))
+for use in (first, second):
+    try: asyncio.run(use())
+    except RuntimeError as error: print("another event loop" in str(error))
+"""
+    done = run(program, script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\nTrue\nTrue\n", "")
+
+
 def test_an_interrupt_reaches_the_reader(program):
     script = f"from malha.sdk import *\nimport threading\nmalha = MalhaSync({program!r}, {TOKEN!r})\n"
     script += "for e in malha.live(iter(threading.Event().wait, None)):\n    print('open', flush=True)\n"
