@@ -122,7 +122,12 @@ class EventStream(ABC, Generic[EventT]):
             reader = asyncio.create_task(self._run_reader(self._rpc))
             self._tasks = (asyncio.create_task(self._run_writer()), reader)
             self._running.add(self)
-            reader.add_done_callback(lambda _: self._running.discard(self))
+            reader.add_done_callback(self._on_read)
+
+    def _on_read(self, reader: asyncio.Task[None]) -> None:
+        self._running.discard(self)
+        if reader.cancelled():  # before its first step
+            self._cut_off()
 
     async def _write(self, request: betterproto2.Message | bytes) -> None:
         """Send one request; one at a time. Cancelling it cancels the call. Raises CallOver."""
