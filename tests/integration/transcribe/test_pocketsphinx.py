@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -108,13 +109,26 @@ async def test_one_decoder_tells_the_same_words_times_and_confidences_of_the_sam
     assert again == first, "nothing of what was between is left in the decoder"
 
 
-def decode(worker: PocketSphinxWorker, pcm: bytes) -> Words:
-    """On the decoder that the worker has: one, as no two utterances are open together."""
-    stream = worker.open(False)
-    for at in range(0, len(pcm), 3200):
-        for _ in stream.feed(pcm[at : at + 3200]):
+@pytest.mark.parametrize("seconds", [0.05, 0.7, 1.02, 10.0])
+async def test_the_sizes_of_the_pieces_change_no_word(spoken: bytes, seconds: float) -> None:
+    means, model, dictionary = language_model.MEANS, language_model.MODEL, language_model.DICTIONARY
+    worker = PocketSphinxWorker(WorkerOptions(str(model), str(dictionary), str(means), 1.0))
+    quieter = (np.frombuffer(spoken, np.int16) // 4).astype(np.int16).tobytes()
+    pcm = (quieter + spoken * 2)[: int(seconds * 16_000) * 2]
+    expected = decode(worker, pcm)
+    for pieces in ((640,), (5_000,), (48_000,), (1 << 20,), (320, 30_000, 1_998)):
+        assert decode(worker, pcm, pieces) == expected
+
+
+def decode(worker: PocketSphinxWorker, pcm: bytes, pieces: Sequence[int] = (3200,)) -> Words:
+    """On the decoder that the worker has: one, as no two utterances are open together. ``pieces``: of how many bytes, over and over."""
+    stream, sizes, at = worker.open(False), cycle(pieces), 0
+    while at < len(pcm):
+        size = next(sizes)
+        for _ in stream.feed(pcm[at : at + size]):
             pass
-    [final] = stream.finish()
+        at += size
+    *_, final = stream.finish()
     stream.close()
     assert isinstance(final, Words)
     return final

@@ -15,9 +15,11 @@ import pocketsphinx
 from malha.runtime.worker import PAUSE
 from malha.transcribe.engines.align_messages import Aligned, NotAlignable
 from malha.transcribe.engines.pocketsphinx_frontend import examine_whole
-from malha.transcribe.engines.pocketsphinx_worker import FRAME_SECONDS, SAMPLE_BYTES, SAMPLE_RATE_HERTZ, SLICE_BYTES, Cepstra, clean
+from malha.transcribe.engines.pocketsphinx_worker import FRAME_SECONDS, SAMPLE_BYTES, SAMPLE_RATE_HERTZ, Cepstra, clean
 from malha.transcribe.engines.pronunciations import Pronunciations, spoken_words
 
+_SLICE_BYTES: Final = SAMPLE_RATE_HERTZ * SAMPLE_BYTES // 4
+"""Decoded between two pauses for others."""
 _BEAMS: Final[tuple[dict[str, float], ...]] = ({}, {"beam": 1e-100, "wbeam": 1e-80, "pbeam": 1e-100, "maxhmmpf": -1})
 """PocketSphinx's own first. The words are known and few: what cannot be afforded in recognition keeps an odd pronunciation alive in a second try."""
 _LEAD_SECONDS, _TAIL_SECONDS = 0.2, 0.3
@@ -78,8 +80,8 @@ class AlignStream:
         conditioned = examine_whole(pcm).apply(pcm, 0)
         self._decoder.set_cmn(self._cepstra.mean(conditioned))
         self._decoder.start_utt()
-        for at in range(0, len(conditioned), SLICE_BYTES):
-            self._decoder.process_raw(conditioned[at : at + SLICE_BYTES], no_search=False, full_utt=False)
+        for at in range(0, len(conditioned), _SLICE_BYTES):
+            self._decoder.process_raw(conditioned[at : at + _SLICE_BYTES], no_search=False, full_utt=False)
             yield PAUSE
         self._decoder.end_utt()
 

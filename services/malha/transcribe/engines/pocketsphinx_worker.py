@@ -1,8 +1,8 @@
 """PocketSphinx in a worker process: decodes utterances of many streams while their speech goes on.
 
 The decoder holds the GIL and one utterance at a time, so each stream of speech takes one from a pool and gives it back when its utterance
-ends. Every utterance starts from the cepstral mean of its own opening and from no noise: what was decoded before on a decoder never changes
-what comes after.
+ends. Every utterance starts from the cepstral mean of its own opening and from no noise, and is heard in steps of one length: neither what
+was decoded before on a decoder nor the sizes of the pieces that audio comes in, which differ from run to run, change the words.
 """
 
 import time
@@ -29,8 +29,10 @@ CEPSTRA = 13
 CMN_FRAMES = 500
 """PocketSphinx's running cepstral mean is at first its starting value counted as so many frames (``cmn_live.c``)."""
 WINDOW_SAMPLES, HOP_SAMPLES = 410, 160
-SLICE_BYTES = SAMPLE_RATE_HERTZ * SAMPLE_BYTES // 4
-"""Audio decoded in one turn: a live call waits for so much of somebody's recording, about 50 ms of work, and not for all of an utterance."""
+STEP_BYTES = SAMPLE_RATE_HERTZ * SAMPLE_BYTES // 20
+"""Audio decoded at once. The cepstral mean follows the voice where a step ends (``cmn_live.c``)."""
+STEPS_A_TURN = 4
+"""A live call waits for so many steps of somebody's recording, about 40 ms of work, and not for all of an utterance."""
 
 
 class PocketSphinxWorker:
@@ -72,6 +74,8 @@ class UtteranceStream:
         self._partial_seconds = partial_seconds
         self._told_at = time.monotonic()
         self._told = ""
+        self._left = b""
+        """Less than a step."""
         self._opening = b""
         self._conditioning: Conditioning | None = None
         self._decoded = 0
@@ -88,9 +92,11 @@ class UtteranceStream:
                 yield Interim(Words(text, 0.0, ()))
 
     def finish(self) -> Iterator[object]:
-        if self._conditioning is None and self._opening:
-            self._conditioning = examine_whole(self._opening)
-            yield from self._decode(self._opening)
+        if self._conditioning is None and (opening := self._opening + self._left):
+            self._conditioning = examine_whole(opening)
+            yield from self._begin(opening)
+        elif self._left:
+            self._decode(self._left)
         hypothesis = self._decoder.hyp() if self._end() else None
         if hypothesis is None:
             yield Words("", 0.0, ())
@@ -109,28 +115,37 @@ class UtteranceStream:
         yield Words(clean(hypothesis.hypstr), confidence, words)
 
     def _hear(self, pcm: bytes) -> Iterator[object]:
-        """Hold the utterance's opening back until it tells how the audio is to be conditioned, then decode as it comes."""
-        if self._conditioning is None:
-            self._opening += pcm
-            self._conditioning = examine(self._opening)
-            if self._conditioning is None:
-                return
-            pcm, self._opening = self._opening, b""
-        yield from self._decode(pcm)
-
-    def _decode(self, pcm: bytes) -> Iterator[object]:
-        """Decode, with pauses for others."""
-        assert self._conditioning is not None
-        conditioned = self._conditioning.apply(pcm, self._decoded)
-        if not self._open:
-            self._decoder.set_cmn(self._cepstra.mean(conditioned))
-            start_afresh(self._decoder)
-            self._open = True
-        for at in range(0, len(conditioned), SLICE_BYTES):
-            if at:
+        """Step by step, with pauses for others. An utterance's opening is held back until it tells how the audio is to be conditioned."""
+        heard = self._left + pcm
+        whole = len(heard) - len(heard) % STEP_BYTES
+        self._left = heard[whole:]
+        for number, step in enumerate(_steps(heard[:whole])):
+            if number and number % STEPS_A_TURN == 0:
                 yield PAUSE
-            self._decoder.process_raw(conditioned[at : at + SLICE_BYTES], no_search=False, full_utt=False)
-        self._decoded += len(pcm) // SAMPLE_BYTES
+            if self._conditioning is not None:
+                self._decode(step)
+                continue
+            self._opening += step
+            self._conditioning = examine(self._opening)
+            if self._conditioning is not None:
+                yield from self._begin(self._opening)
+
+    def _begin(self, opening: bytes) -> Iterator[object]:
+        """Decode what was held back, from its own mean on."""
+        assert self._conditioning is not None
+        self._opening = b""
+        self._decoder.set_cmn(self._cepstra.mean(self._conditioning.apply(opening, 0)))
+        start_afresh(self._decoder)
+        self._open = True
+        for number, step in enumerate(_steps(opening)):
+            if number and number % STEPS_A_TURN == 0:
+                yield PAUSE
+            self._decode(step)
+
+    def _decode(self, step: bytes) -> None:
+        assert self._conditioning is not None
+        self._decoder.process_raw(self._conditioning.apply(step, self._decoded), no_search=False, full_utt=False)
+        self._decoded += len(step) // SAMPLE_BYTES
 
     def close(self) -> None:
         self._end()
@@ -172,6 +187,10 @@ class Cepstra:
         self._decoder.end_utt()
         frames = max(1, (len(pcm) // SAMPLE_BYTES - WINDOW_SAMPLES) // HOP_SAMPLES + 1)
         return ",".join(f"{value * (CMN_FRAMES + frames) / frames:.3f}" for value in running)
+
+
+def _steps(pcm: bytes) -> Iterator[bytes]:
+    return (pcm[at : at + STEP_BYTES] for at in range(0, len(pcm), STEP_BYTES))
 
 
 def start_afresh(decoder: Any) -> None:
