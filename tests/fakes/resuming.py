@@ -142,9 +142,9 @@ class _Owner:
         self.session.insights = self.session.insights or not self.session.closed
         self.frame = frame_bytes(self.session.opening.format)
         self.position = self.resumed_from = resume_from
-        opened = audio.Opened(
-            session_id=self.call.metadata["malha-session"], clock_rate=16_000, resume_token=self.session.tokens[-1], resume_from=resume_from
-        )
+        opened = audio.Opened(session_id=self.call.metadata["malha-session"], clock_rate=16_000, resume_from=resume_from)
+        if not self.session.closed:
+            opened.resume_token = self.session.tokens[-1]
         await self.send(audio.StreamResponse(opened=opened))
 
     async def on_audio(self, request: audio.StreamRequest) -> None:

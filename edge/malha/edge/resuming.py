@@ -37,7 +37,8 @@ class ResumableCall:
         self._connected = True
         self._over = False
         self._closed = False
-        self._resumes = False
+        self._shown = ""
+        """The token a client came back with itself."""
         self._had_ended = False
         """Before the client came back to it: what it does not have yet is told, and nothing where it has all."""
         self._token = ""
@@ -46,7 +47,7 @@ class ResumableCall:
 
     async def open(self, request: api.StreamRequest) -> None:
         """Begin: with `open`, or with the client's own `resume`. Raises what the call failed with."""
-        self._last_seq, self._resumes = request.resume.after_seq, request.HasField("resume")
+        self._last_seq, self._shown = request.resume.after_seq, request.resume.token
         await self._call.open(request)
 
     async def write(self, piece: Piece) -> bool:
@@ -96,13 +97,17 @@ class ResumableCall:
         if kind == "ack":
             self._kept.forget(response.ack.received_through, response.ack.keep_from, response.ack.keep_from_frame)
         elif kind == "opened":
-            self._token = response.opened.resume_token
-            self._had_ended = self._resumes and not self._token
+            self._had_ended = bool(self._shown) and not response.opened.resume_token
+            self._take_token(response.opened)
             if response.opened.resume_from:
                 self._framer.begin_at(response.opened.resume_from)
                 self._kept.begin_at(response.opened.resume_from, response.opened.resume_from_frame)
         elif kind == "closed":
             self._closed = True
+
+    def _take_token(self, opened: api.Opened) -> None:
+        """The newest. Of a call that had ended there is none: the one that was shown is good for its events."""
+        self._token = opened.resume_token or self._token or self._shown
 
     def _may_resume(self, error: MalhaError) -> bool:
         return bool(self._token) and isinstance(error, Unavailable)
@@ -126,7 +131,7 @@ class ResumableCall:
                     self._over = True
                     raise
                 continue
-            self._token = opened.resume_token
+            self._take_token(opened)
             self._catching_up = asyncio.create_task(self._catch_up(), name="edge-catch-up")
             log.info(Event.CALL_RESUMED, session=opened.session_id, seconds=round(loop.time() - began, 3))
             self._on_resumed(opened, loop.time() - began)

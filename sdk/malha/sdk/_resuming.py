@@ -57,6 +57,8 @@ class ResumingStream(EventStream[events.Event]):
         self._received_through = 0
         self._kept = Kept(call_format, fresh=point is None)
         self._opened: events.Opened | None = None
+        self._token = ""
+        """Empty where the call cannot be resumed."""
         self._answered = asyncio.Event()
         self._closed = False
         self._writing = asyncio.Lock()
@@ -73,10 +75,10 @@ class ResumingStream(EventStream[events.Event]):
     def _connect(self) -> Rpc:
         return self._connection.stream(_METHOD, (("malha-session", self._session_id),))
 
-    @property
-    def _token(self) -> str:
-        """Empty where the call cannot be resumed."""
-        return "" if self._opened is None else self._opened.resume_token
+    def _begins(self, opened: events.Opened) -> None:
+        """Take what a connection begins with. Of a call that had ended there is no new token: the one that was shown is good for its events."""
+        self._opened = opened
+        self._token = opened.resume_token or self._token or ("" if self._point is None else self._point.token)
 
     # What is sent, with `_writing` held.
 
@@ -160,6 +162,8 @@ class ResumingStream(EventStream[events.Event]):
         if self._closed:
             return None
         if error is None:
+            if self._point is not None and self._opened is not None and not self._opened.resume_token:
+                return None  # the application went on with a call that had ended, and had all of it
             return ServerError("the server ended the call before it was closed", reason="ENDED_EARLY")
         return error_from(error, self._connection.target)
 
@@ -174,7 +178,7 @@ class ResumingStream(EventStream[events.Event]):
         match event:
             case events.Opened():
                 self._kept.begin_at(event.resume_from)
-                self._opened = event
+                self._begins(event)
                 self._session_id = event.session_id or self._session_id
                 self._answered.set()
             case events.Ack():
@@ -265,7 +269,8 @@ class ResumingStream(EventStream[events.Event]):
 
     def _go_on(self, taken: _Taken, lost_seconds: float) -> Rpc:
         opened = taken.opened
-        self._rpc, self._opened = taken.rpc, opened
+        self._rpc = taken.rpc
+        self._begins(opened)
         sent_from = max(opened.resume_from, self._kept.audio.held_from)
         self._events.put_nowait(events.Resumed(self._session_id, lost_seconds, opened.resume_from, sent_from))
         self._spawn(self._catch_up(taken.rpc, opened.resume_from))

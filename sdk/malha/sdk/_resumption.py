@@ -46,7 +46,8 @@ class Setback:
                 return await attempt()
             except MalhaError as refused:
                 error = refused
-            if not may_resume(error) and not isinstance(error, QuotaExceeded):
+            soon = isinstance(error, QuotaExceeded) and error.retry_after_seconds is not None
+            if not (may_resume(error) or soon):
                 break
         raise error
 

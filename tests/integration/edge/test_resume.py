@@ -382,6 +382,26 @@ async def test_a_server_that_dies_at_any_message(tmp_path: Path, *, relay: bool)
     pytest.fail("the call has more messages than this test kills it at")
 
 
+@pytest.mark.parametrize("relay", [True, False], ids=["relay", "own streams"])
+async def test_a_call_that_had_ended_is_told_again_to_its_end_though_that_breaks_too(tmp_path: Path, *, relay: bool) -> None:
+    async with serving() as fake, running_edge(tmp_path, fake.target, relay=relay) as edge, asyncio.timeout(60):
+        fake.behaviour = server = ResumingServer(commit_frames=1_600, lag_frames=0)
+        async with talk(edge) as browser:
+            started = await browser.start()
+            for _ in range(6):
+                await browser.socket.send(bytes(2 * CHUNK))
+            await browser.say(event="stop")
+            told, _ = await browser.rest()
+        server.breaks = {server.steps + 6}  # with one event of the rest told
+        async with talk(edge) as again:
+            shown = {"token": started["resume_token"], "session_id": started["session_id"], "api_token": again.token}
+            await again.say(event="resume", after_seq=0, **shown)
+            events, code = await again.rest()
+    assert "session_resumed" in [event["event"] for event in events], events
+    assert [event["seq"] for event in events if event.get("seq")] == [event["seq"] for event in told if event.get("seq")]
+    assert (events[-1]["event"], code) == ("session_ended", 1000)
+
+
 @pytest.mark.parametrize("reason", ["SESSION_UNKNOWN"])
 async def test_a_session_that_is_gone_ends_the_call_with_its_reason(tmp_path: Path, reason: str) -> None:
     pcm = bytes(2 * CHUNK)

@@ -183,6 +183,24 @@ async def test_a_call_that_closed_while_nobody_was_connected_is_told_to_its_end(
     assert kinds(told, Resumed, Closed) == [Resumed, Closed]
 
 
+@pytest.mark.usefixtures("fast")
+async def test_a_call_that_had_ended_is_told_again_to_its_end_though_that_breaks_too():
+    server, told = ResumingServer(commit_frames=1_600, lag_frames=0), []
+    async with serving(server) as fake, Malha(fake.target, TOKEN) as malha, asyncio.timeout(30):
+        call = malha.live([SECOND])
+        await listen(call, told)
+        assert isinstance(told[-1], Closed)
+        token = told[0].resume_token
+        server.breaks = {server.steps + 6}  # with one event of the rest told
+        again = []
+        await listen(malha.resume(token, call.session_id, []), again)
+        assert kinds(again, Opened, Resumed, Closed) == [Opened, Resumed, Closed], "it broke, and went on"
+        assert [event.seq for event in again if event.seq] == [event.seq for event in told if event.seq]
+        rest = []
+        await listen(malha.resume(token, call.session_id, [], after_seq=told[-1].seq), rest)
+        assert [type(event) for event in rest] == [Opened], "all of it was there"
+
+
 @pytest.mark.parametrize("reason", ["SESSION_UNKNOWN", "SESSION_ABANDONED", "SESSION_MOVED"])
 @pytest.mark.usefixtures("fast")
 async def test_a_refused_resume_is_a_lost_session_with_its_audio(reason):

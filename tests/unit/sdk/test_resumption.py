@@ -120,3 +120,19 @@ async def test_a_refusal_is_final():
 
 def test_a_token_is_not_shown():
     assert "secret" not in repr(ResumePoint("secret", "s", 1, None))
+
+
+async def test_a_limit_is_waited_out_only_where_the_server_says_for_how_long(monkeypatch):
+    monkeypatch.setattr(resumption, "WAITS_SECONDS", (0.01,))
+    asked = []
+
+    async def refused():
+        asked.append(1)
+        if len(asked) == 1:
+            raise QuotaExceeded("streams", reason="QUOTA_EXCEEDED", retry_after_seconds=0.01)
+        raise QuotaExceeded("budget", reason="BUDGET_EXHAUSTED")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(QuotaExceeded, match="budget"):
+            await Setback().over(refused, Unavailable("gone"))
+    assert len(asked) == 2
