@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from malha.cli.local_token import local_token
 from malha.runtime.errors import FailedPrecondition, Unavailable
 from malha.runtime.settings import RuntimeSettings
+from malha.runtime.tls import roots
 
 try:
     from malha import sdk as sdk  # noqa: PLC0414 - the commands take it from here
@@ -17,10 +18,15 @@ START_ONE = "start one with: malha up"
 
 @asynccontextmanager
 async def connected(target: str | None) -> AsyncIterator[sdk.Malha]:
-    """A client of the server: at ``target``, else where MALHA_GRPC_PORT says. Raises Unavailable if none answers, and what the SDK raises."""
-    target = target or _this_machine()
+    """A client of the server: at ``target``, else where MALHA_GRPC_PORT says; by TLS where MALHA_TLS_CA names who is trusted.
+
+    Raises Unavailable if none answers, FailedPrecondition where those roots are none, and what the SDK raises.
+    """
+    target, trusted = target or _this_machine(), RuntimeSettings().tls_ca
+    if trusted is not None:
+        roots(trusted)
     try:
-        async with sdk.Malha(target, local_token()) as malha:
+        async with sdk.Malha(target, local_token(), ca=trusted) as malha:
             yield malha
     except sdk.Unavailable as error:
         raise Unavailable(

@@ -28,7 +28,7 @@ from malha.cli import (
     tenant,
     token,
 )
-from malha.cli.output import EXIT_FAILURE, fail, print_anything, silence_output
+from malha.cli.output import EXIT_FAILURE, fail, open_standard_streams, print_anything, silence_output
 
 
 class _Program(TyperGroup):
@@ -92,6 +92,7 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Run the program. Every error is one line on standard error that says what to do."""
+    open_standard_streams()
     print_anything()
     try:
         app()

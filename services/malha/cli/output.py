@@ -23,6 +23,17 @@ def print_json_line(data: Any) -> None:
     print(json.dumps(data, ensure_ascii=not _in_utf8()), flush=True)
 
 
+def open_standard_streams() -> None:
+    """Whoever started the program may have closed them: nothing comes from there then, what is told is let go, and no file takes their place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
 def print_anything() -> None:
     """Whatever standard output's encoding lacks is printed as Python escapes it, which JSON reads too: a file's name may not be UTF-8."""
     if isinstance(sys.stdout, io.TextIOWrapper):

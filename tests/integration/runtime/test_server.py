@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import AUTHORIZED, RunningServer
+from conftest import AUTHORIZED, TOKEN, RunningServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
+from malha.cli.client import connected
 from malha.runtime.admin import Admin
 from malha.runtime.errors import FailedPrecondition
 from malha.runtime.mesh import Mesh
@@ -87,6 +88,22 @@ async def test_tls_serves_those_who_trust_it(settings: RuntimeSettings, tmp_path
                 await transcribe_pb2_grpc.TranscribeServiceStub(channel).ListModels(
                     transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=2
                 )
+
+
+async def test_the_program_reaches_a_server_that_has_tls(
+    settings: RuntimeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = self_signed(tmp_path)
+    secured = settings.model_copy(update={"tls_certificate": certificate, "tls_key": key})
+    monkeypatch.setenv("MALHA_TOKEN", TOKEN)
+    async with RunningServer(secured, NULL) as server:
+        monkeypatch.setenv("MALHA_TLS_CA", str(certificate))
+        async with connected(f"localhost:{server.port}") as malha:
+            assert [model.name for model in await malha.models()] == ["null"]
+        monkeypatch.setenv("MALHA_TLS_CA", str(key))
+        with pytest.raises(FailedPrecondition, match="MALHA_TLS_CA"):
+            async with connected(f"localhost:{server.port}"):
+                pass
 
 
 async def test_too_many_streams_are_refused_at_open(settings: RuntimeSettings) -> None:

@@ -31,6 +31,16 @@ def _run(tmp_path: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_are_as_ones_nobody_is_at(tmp_path: Path, closed: str) -> None:
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "malha.cli.main", "say", "-", "-l", "en"]
+    environment = {**os.environ, "MALHA_DATA_DIR": str(tmp_path), "MALHA_TOKEN": "t", "MALHA_GRPC_PORT": "1"}
+    done = subprocess.run(shell, env=environment, capture_output=True, text=True, check=False, timeout=60, input="")
+    assert done.returncode == EXIT_FAILURE
+    assert done.stdout == ""
+    assert done.stderr == "" if "2>" in closed else done.stderr.startswith("malha: ") and "defect" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "words"),
     [
