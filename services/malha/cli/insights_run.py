@@ -71,7 +71,7 @@ async def _replay(target: str, token: str, turns: list[Turn], asked: Asked, told
         try:
             await replay(channel, token, turns, asked, told)
         except Unavailable as error:
-            if error.reason != "UNAVAILABLE":
+            if error.reason != "SERVICE_AWAY":
                 raise
             raise Unavailable(f"no server answers at {target}: {START_ONE}, or name another with --target", reason="NO_SERVER") from error
 
