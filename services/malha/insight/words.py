@@ -11,7 +11,7 @@ from malha.text.words import FUNCTION_WORDS
 
 _APOSTROPHES: Final = "'`\u2019\u00b4"
 _HYPHENS: Final = "\\-\u2010"
-_LETTERS: Final = "(?:[^\\W_][\u0300-\u036f]*)+"
+_LETTERS: Final = "(?:[^\\W_]++[\u0300-\u036f]*+)++"
 """With accents of their own characters (NFD), as some editors write them."""
 _WORD: Final = re.compile(rf"{_LETTERS}(?:[{_APOSTROPHES}{_HYPHENS}]{_LETTERS})*")
 _BREAK: Final = re.compile("[.,;:!?\u2026\u00bf\u00a1\n]|\\s[\u2013\u2014-]\\s")

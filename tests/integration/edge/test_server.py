@@ -6,21 +6,17 @@ import signal
 import socket
 import ssl
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import orjson
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.protobuf.duration_pb2 import Duration
 from integration.edge.conftest import START, EdgeFor, Talk, talk
 from websockets.asyncio.client import connect
 
 from fakes.audio_server import FakeCall, serving
+from fakes.certificates import self_signed
 from malha.api.audio.v1 import audio_pb2
 from malha.edge.server import EdgeServer
 from malha.edge.settings import EdgeSettings
@@ -270,24 +266,3 @@ async def test_tls(edge_for: EdgeFor, tmp_path: Path) -> None:
             await call.event("ack")
             await call.say(event="stop")
             assert (await call.rest())[1] == 1000
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "edge.pem", folder / "edge.key"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return files

@@ -1,26 +1,20 @@
 """The server's own conduct: addresses, TLS, ports, traces, figures."""
 
 import asyncio
-import datetime as dt
-import ipaddress
 import urllib.request
 from pathlib import Path
 
 import grpc
 import pytest
 from conftest import AUTHORIZED, TOKEN, RunningServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from fakes.certificates import self_signed
 from malha.api.transcribe.v1 import transcribe_pb2, transcribe_pb2_grpc
 from malha.cli.client import connected
 from malha.runtime.admin import Admin
 from malha.runtime.errors import FailedPrecondition
-from malha.runtime.mesh import Mesh
 from malha.runtime.settings import RuntimeSettings
 from malha.transcribe.engines.null import NullEngine
 from malha.transcribe.settings import TranscribeSettings
@@ -169,48 +163,3 @@ async def test_files_of_tls_that_are_none_are_told_at_start(settings: RuntimeSet
     ):
         with pytest.raises(FailedPrecondition, match=words):
             await RunningServer(settings.model_copy(update=given), NULL).__aenter__()
-
-
-@pytest.mark.parametrize("name", ["localhost", "calls.example.org", "*.example.org", "192.0.2.1"])
-async def test_the_edge_of_this_machine_reaches_a_live_with_tls(settings: RuntimeSettings, tmp_path: Path, name: str) -> None:
-    certificate, key = self_signed(tmp_path, name)
-    secured = settings.model_copy(update={"tls_certificate": certificate, "tls_key": key})
-    async with RunningServer(secured, NULL) as server:
-        mesh = Mesh(secured, lambda: f"127.0.0.1:{server.port}")
-        try:
-            stub = transcribe_pb2_grpc.TranscribeServiceStub(mesh.channel("transcribe"))
-            models = await stub.ListModels(transcribe_pb2.ListModelsRequest(), metadata=AUTHORIZED, timeout=10)
-        finally:
-            await mesh.close()
-    assert models.models[0].name == "null"
-
-
-def self_signed(folder: Path, *hosts: str) -> tuple[Path, Path]:
-    """A certificate for names and addresses, localhost and 127.0.0.1 where none is given, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName(list(map(_general_name, hosts or ("localhost", "127.0.0.1"))))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    return files
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
